@@ -1,0 +1,1 @@
+"""The RunEngine server: runs workflows and rebuilds only what a change request affects."""

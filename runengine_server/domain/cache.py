@@ -1,0 +1,87 @@
+"""The step cache's key, fingerprint and decisions (SPEC: Step cache)."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from runengine_server.domain.artifact import ProducedArtifact
+from runengine_server.domain.ids import RunId, RunKey, StepId, StepNo, Tenant
+from runengine_server.domain.states import CacheOutcome, CacheTier, MissReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheKey:
+    """What an entry is filed under, for one tenant: `{workflowName}:{stepId}:{inputHash}`."""
+
+    tenant: Tenant
+    workflow_name: str
+    step_id: StepId
+    input_hash: str
+
+    def __str__(self) -> str:
+        """The key exactly as SPEC writes it."""
+        return f"{self.workflow_name}:{self.step_id}:{self.input_hash}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fingerprint:
+    """What must also be equal for an entry to be used: who made it, as which cache version, in which epoch."""
+
+    skill_id: str
+    cache_version: str
+    cache_epoch: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Producer:
+    """The run and step that executed and committed an output; reuse always names this, never a copy."""
+
+    run: RunKey
+    step: StepNo
+    run_id: RunId
+    step_id: StepId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheEntry:
+    """A committed success that may be reused: canonical output bytes, their hash and artifacts."""
+
+    key: CacheKey
+    fingerprint: Fingerprint
+    producer: Producer
+    output: bytes
+    output_hash: str
+    artifacts: tuple[ProducedArtifact, ...]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheHit:
+    """The cache has a usable entry."""
+
+    entry: CacheEntry
+    tier: CacheTier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheMiss:
+    """The cache has no usable entry; `reason` is None when only a failed lookup is to blame."""
+
+    reason: MissReason | None
+
+
+CacheAnswer = CacheHit | CacheMiss
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheDecision:
+    """What the cache said for a step and why: recorded with its result."""
+
+    outcome: CacheOutcome
+    tier: CacheTier | None = None
+    key: str = ""
+    source_run_id: RunId | None = None
+    source_step_id: StepId | None = None
+    age_s: float | None = None
+    miss_reason: MissReason | None = None
+    changed_pointers: tuple[str, ...] = field(default=())
+    nearest_run_id: RunId | None = None

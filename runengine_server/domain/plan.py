@@ -1,0 +1,53 @@
+"""A plan: for every step EXECUTE, REUSE or UNKNOWN, why, and the digest that binds it to what then happens."""
+
+from dataclasses import dataclass
+
+from runengine_server.domain.cache import CacheDecision, Producer
+from runengine_server.domain.ids import RunId, StepId
+from runengine_server.domain.states import OutputSource, PlanAction, PlanReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReuseBinding:
+    """The producer a REUSE is bound to and what the run will record for it."""
+
+    producer: Producer
+    source: OutputSource
+    input_hash: str
+    cache_version: str
+    output_hash: str
+    decision: CacheDecision | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedStep:
+    """What happens to one step; `caused_by` and `unknown_until` are direct dependencies, at most 16 each."""
+
+    step_id: StepId
+    action: PlanAction
+    reason: PlanReason
+    caused_by: tuple[StepId, ...] = ()
+    changed_pointers: tuple[str, ...] = ()
+    unknown_until: tuple[StepId, ...] = ()
+    estimate_s: float | None = None
+    binding: ReuseBinding | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RebuildPlan:
+    """The plan of a run, steps in definition order; `digest` as SPEC: Partial rebuild."""
+
+    steps: tuple[PlannedStep, ...]
+    digest: str
+    seed_step_ids: tuple[StepId, ...] = ()
+    base_run_id: RunId | None = None
+    estimate_s: float | None = None
+
+    def count(self, action: PlanAction) -> int:
+        """How many steps have this action."""
+        return sum(step.action is action for step in self.steps)
+
+    @property
+    def to_execute_count(self) -> int:
+        """How many steps will or may be executed: EXECUTE + UNKNOWN, the number in the message."""
+        return self.count(PlanAction.EXECUTE) + self.count(PlanAction.UNKNOWN)

@@ -1,0 +1,1 @@
+"""Which steps a run executes, reuses or cannot know yet: pure functions."""

@@ -1,0 +1,1 @@
+"""What the core asks of the outside world: small protocols, implemented by adapters."""

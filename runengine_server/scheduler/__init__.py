@@ -1,0 +1,1 @@
+"""Leases ready steps, runs attempts and commits what they return."""

@@ -1,0 +1,193 @@
+"""What goes into and comes out of the use cases: transport-neutral requests and answers, parsed but not yet checked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from runengine_server.domain.artifact import Artifact
+from runengine_server.domain.events import RunEvent
+from runengine_server.domain.ids import RunId
+from runengine_server.domain.json_value import JsonObject
+from runengine_server.domain.plan import RebuildPlan
+from runengine_server.domain.run import Run, Step
+from runengine_server.domain.states import CacheMode, FailurePolicy, RunStatus, StepStatus, TriggerType
+from runengine_server.domain.workflow import Workflow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerRequest:
+    """Start a run; empty `workflow_version` means the highest; `deadline_s` in seconds from now."""
+
+    workflow_name: str
+    trigger_payload: JsonObject
+    request_id: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    workflow_version: str = ""
+    validate_only: bool = False
+    deadline_s: float | None = None
+    priority: int = 0
+    cache_mode: CacheMode | None = None
+    failure_policy: FailurePolicy | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerUpdateRequest:
+    """Partially rebuild a completed run."""
+
+    base_run_id: str
+    change_type: str
+    change_payload: JsonObject
+    request_id: str = ""
+    validate_only: bool = False
+    cache_mode: CacheMode | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    deadline_s: float | None = None
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerAnswer:
+    """What Trigger and TriggerUpdate say; `run_id` is None for validate-only."""
+
+    run_id: RunId | None
+    status: RunStatus | None
+    message: str
+    deduplicated: bool = False
+    plan: RebuildPlan | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelAnswer:
+    """The run after Cancel, and whether this call changed it, in words."""
+
+    run: Run
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListRunsRequest:
+    """Filter and page of runs, newest first."""
+
+    page_size: int = 0
+    page_token: str = ""
+    workflow_name: str = ""
+    statuses: Sequence[RunStatus] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    base_run_id: str = ""
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    trigger_type: TriggerType | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPage:
+    """Runs, newest first; empty token on the last page."""
+
+    runs: tuple[Run, ...]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListStepsRequest:
+    """Filter and page of a run's steps, in definition order; `is_full` adds input, output and attempts."""
+
+    run_id: str
+    page_size: int = 0
+    page_token: str = ""
+    statuses: Sequence[StepStatus] = ()
+    is_full: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepPage:
+    """Steps in definition order, as of an event sequence."""
+
+    steps: tuple[Step, ...]
+    next_page_token: str
+    as_of_sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListArtifactsRequest:
+    """Page of a run's artifacts, in definition order of their steps."""
+
+    run_id: str
+    page_size: int = 0
+    page_token: str = ""
+    step_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactPage:
+    """Artifacts; empty token on the last page."""
+
+    artifacts: tuple[Artifact, ...]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowPage:
+    """Workflows by name, highest version first; empty token on the last page."""
+
+    workflows: tuple[Workflow, ...]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisterWorkflowAnswer:
+    """The registered workflow, whether it is new, and warnings for a person."""
+
+    workflow: Workflow
+    is_created: bool
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchRequest:
+    """Watch a run; `after_sequence` None asks for a snapshot first; interval in seconds, 5 to 60."""
+
+    run_id: str
+    after_sequence: int | None = None
+    include_progress: bool = False
+    heartbeat_interval_s: float = 15.0
+    step_ids: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchSnapshot:
+    """The run and (part of) its steps at the message's sequence; the last part has `more` false."""
+
+    run: Run
+    steps: tuple[Step, ...]
+    reason: str  # "INITIAL" | "HISTORY_COMPACTED" | "SLOW_CONSUMER"
+    more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchEvents:
+    """At most 200 events, in order."""
+
+    events: tuple[RunEvent, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchBookmark:
+    """Nothing new up to the message's sequence."""
+
+    server_time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchEnd:
+    """The run is terminal and everything was delivered."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchMessage:
+    """One message of a watch; `sequence` is the resume token."""
+
+    run_id: RunId
+    sequence: int
+    kind: WatchSnapshot | WatchEvents | WatchBookmark | WatchEnd

@@ -1,0 +1,65 @@
+"""The use cases every surface offers, in one value that the composition root fills."""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from runengine_server.domain.caller import Caller
+from runengine_server.domain.run import Run
+from runengine_server.domain.workflow import Workflow
+from runengine_server.service.messages import (
+    ArtifactPage,
+    CancelAnswer,
+    ListArtifactsRequest,
+    ListRunsRequest,
+    ListStepsRequest,
+    RegisterWorkflowAnswer,
+    RunPage,
+    StepPage,
+    TriggerAnswer,
+    TriggerRequest,
+    TriggerUpdateRequest,
+    WatchMessage,
+    WatchRequest,
+    WorkflowPage,
+)
+
+
+class Services(Protocol):
+    """Every method authorises the caller, validates, and raises only RunEngineError for what a caller can understand."""
+
+    async def trigger_run(self, caller: Caller, request: TriggerRequest) -> TriggerAnswer:
+        """Plan and start an initial run."""
+
+    async def trigger_update(self, caller: Caller, request: TriggerUpdateRequest) -> TriggerAnswer:
+        """Plan and start a partial rebuild of a completed run."""
+
+    async def cancel_run(self, caller: Caller, run_id: str, reason: str) -> CancelAnswer:
+        """Cancel a run; idempotent."""
+
+    async def get_run(self, caller: Caller, run_id: str, *, is_full: bool) -> Run:
+        """Read one run."""
+
+    async def list_runs(self, caller: Caller, request: ListRunsRequest) -> RunPage:
+        """Read runs, newest first."""
+
+    async def list_steps(self, caller: Caller, request: ListStepsRequest) -> StepPage:
+        """Read a run's steps."""
+
+    async def list_artifacts(self, caller: Caller, request: ListArtifactsRequest) -> ArtifactPage:
+        """Read a run's artifacts, those of reused steps included."""
+
+    def watch_run(self, caller: Caller, request: WatchRequest) -> AsyncIterator[WatchMessage]:
+        """Follow a run's events to its end."""
+
+    async def register_workflow(
+        self, caller: Caller, workflow: Workflow, *, validate_only: bool
+    ) -> RegisterWorkflowAnswer:
+        """Check a workflow and make it available."""
+
+    async def get_workflow(self, caller: Caller, name: str, version: str) -> Workflow:
+        """Read a workflow; empty version means the highest."""
+
+    async def list_workflows(
+        self, caller: Caller, *, page_size: int, page_token: str, all_versions: bool
+    ) -> WorkflowPage:
+        """Read workflows by name."""
