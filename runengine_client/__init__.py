@@ -1,0 +1,1 @@
+"""Typed client of RunEngine: starts, watches and rebuilds runs."""

@@ -1,0 +1,1 @@
+"""Generated code of the package runengine.v1: the wire contract."""
