@@ -59,8 +59,8 @@ def canonical_bytes(value: JsonValue) -> bytes:
     Numbers are confined to ±(2^53−1), doubles too: beyond it the form writes a double as an integer literal that
     no reader could tell from an inexact integer.
 
-    Measured on a 1 KB object with 40 members (Python 3.11): 0.9 µs in orjson plus 3 µs to prove its answer equal,
-    against 120 µs in rfc8785. The proof is needed because orjson writes NaN as null, sorts member names by code
+    Measured on 1 KB of 40 members (Python 3.11, a shared core): 0.6 µs in orjson plus 1 µs (one flat object) to
+    5 µs (14 nested containers) to prove its answer equal, against 38–55 µs in rfc8785. The proof is needed because orjson writes NaN as null, sorts member names by code
     point instead of UTF-16 unit, and writes some doubles differently.
 
     Raises:
@@ -80,7 +80,7 @@ def canonical_bytes(value: JsonValue) -> bytes:
     except TypeError:
         normalized = value
     raise_problem(normalized)
-    return rfc8785.dumps(normalized)  # type: ignore[arg-type]
+    return rfc8785.dumps(normalized)
 
 
 def check_limits(value: JsonValue, limits: JsonLimits = DEFAULT_LIMITS) -> None:
