@@ -297,7 +297,9 @@ Global___RunStatusChanged: _TypeAlias = RunStatusChanged  # noqa: Y015
 
 @_typing.final
 class StepStatusChanged(_message.Message):
-    """A step changed its status, or was put back to READY for another attempt. Set by the server."""
+    """A step changed its status. READY to READY says that it follows an identical step in flight, which `cache` names, or
+    leads again. Set by the server.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -331,7 +333,9 @@ class StepStatusChanged(_message.Message):
 
     @_builtins.property
     def cache(self) -> _run_pb2.CacheDecision:
-        """What the cache decided; unset if it was not asked with this change."""
+        """What the cache decided; unset where this change decided nothing, at the latest set with the terminal status of a step
+        that asked the cache.
+        """
 
     def __init__(
         self,

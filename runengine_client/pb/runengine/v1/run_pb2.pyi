@@ -29,7 +29,7 @@ class _RunStatus:
 class _RunStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunStatus.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     RUN_STATUS_UNSPECIFIED: _RunStatus.ValueType  # 0
-    """Not set; in a filter, any status."""
+    """Never a run's status; refused in a filter. Stands for "none": under validate_only, and before a run's first event."""
     RUN_STATUS_QUEUED: _RunStatus.ValueType  # 1
     """Accepted and durable; no step has been leased yet."""
     RUN_STATUS_RUNNING: _RunStatus.ValueType  # 2
@@ -45,7 +45,7 @@ class RunStatus(_RunStatus, metaclass=_RunStatusEnumTypeWrapper):
     """Where a run stands. COMPLETED, FAILED and CANCELLED are terminal and absorb: nothing changes afterwards."""
 
 RUN_STATUS_UNSPECIFIED: RunStatus.ValueType  # 0
-"""Not set; in a filter, any status."""
+"""Never a run's status; refused in a filter. Stands for "none": under validate_only, and before a run's first event."""
 RUN_STATUS_QUEUED: RunStatus.ValueType  # 1
 """Accepted and durable; no step has been leased yet."""
 RUN_STATUS_RUNNING: RunStatus.ValueType  # 2
@@ -65,7 +65,7 @@ class _StepStatus:
 class _StepStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StepStatus.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     STEP_STATUS_UNSPECIFIED: _StepStatus.ValueType  # 0
-    """Not set; in a filter, any status."""
+    """Never sent; refused in a filter."""
     STEP_STATUS_PENDING: _StepStatus.ValueType  # 1
     """Waits for its dependencies."""
     STEP_STATUS_READY: _StepStatus.ValueType  # 2
@@ -87,7 +87,7 @@ class StepStatus(_StepStatus, metaclass=_StepStatusEnumTypeWrapper):
     """Where a step stands. COMPLETED, SKIPPED, FAILED and CANCELLED are terminal and absorb."""
 
 STEP_STATUS_UNSPECIFIED: StepStatus.ValueType  # 0
-"""Not set; in a filter, any status."""
+"""Never sent; refused in a filter."""
 STEP_STATUS_PENDING: StepStatus.ValueType  # 1
 """Waits for its dependencies."""
 STEP_STATUS_READY: StepStatus.ValueType  # 2
@@ -466,7 +466,7 @@ class Run(_message.Message):
     request_id: _builtins.str
     """The request id it was accepted with; empty if the caller sent none."""
     principal: _builtins.str
-    """Who triggered it: the credential's subject; `anonymous` without authentication."""
+    """Who triggered it: the credential's subject; a fixed name where the server runs without authentication."""
     root_run_id: _builtins.str
     """The first run of its chain of updates and retries; its own id for an initial run."""
     priority: _builtins.int
@@ -517,7 +517,7 @@ class Run(_message.Message):
 
     @_builtins.property
     def savings(self) -> Global___Savings:
-        """What reuse has saved so far; always set."""
+        """What reuse has saved so far; unset if nothing."""
 
     def __init__(
         self,
@@ -797,7 +797,7 @@ class Step(_message.Message):
 
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepAttempt]:
-        """FULL: its failed attempts and the running one, oldest first; default none."""
+        """FULL: its failed attempts, oldest first; the running or successful one is in the step's own fields. Default none."""
 
     @_builtins.property
     def cache(self) -> Global___CacheDecision:
@@ -936,7 +936,7 @@ Global___StepProgress: _TypeAlias = StepProgress  # noqa: Y015
 
 @_typing.final
 class StepAttempt(_message.Message):
-    """One try of a step's skill. Set by the server."""
+    """One failed try of a step's skill. Set by the server."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -955,11 +955,11 @@ class StepAttempt(_message.Message):
 
     @_builtins.property
     def ended_at(self) -> _timestamp_pb2.Timestamp:
-        """When it ended, UTC; unset while it runs."""
+        """When it ended, UTC; unset if its engine died before it could say so."""
 
     @_builtins.property
     def error(self) -> Global___Failure:
-        """Why it failed; unset while it runs and if it succeeded."""
+        """Why it failed; always set."""
 
     def __init__(
         self,

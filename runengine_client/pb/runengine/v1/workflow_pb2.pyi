@@ -243,7 +243,7 @@ class StepDefinition(_message.Message):
 
     @_builtins.property
     def cache_policy(self) -> Global___CachePolicy:
-        """Whether and how the output is cached; unset means caching is disabled. Set by the author."""
+        """Whether and how the output is cached; unset means enabled, GLOBAL, 24 h. Set by the author."""
 
     @_builtins.property
     def retry_policy(self) -> Global___RetryPolicy:
@@ -286,7 +286,9 @@ class CachePolicy(_message.Message):
     SCOPE_FIELD_NUMBER: _builtins.int
     HOT_TTL_FIELD_NUMBER: _builtins.int
     enabled: _builtins.bool
-    """Whether the cache is used at all; default false. Set by the author."""
+    """Whether the cache is used at all. False where a policy is given without it, so a policy that only sets the scope
+    must say true; a step without a policy caches. Set by the author.
+    """
     scope: Global___CacheScope.ValueType
     """How far the output may be reused; default GLOBAL. Set by the author."""
     @_builtins.property
@@ -323,11 +325,11 @@ class RetryPolicy(_message.Message):
     MAX_BACKOFF_MS_FIELD_NUMBER: _builtins.int
     NON_RETRYABLE_CODES_FIELD_NUMBER: _builtins.int
     max_attempts: _builtins.int
-    """Tries of the skill in all, 1 to 20; 0 means the default. Lost leases do not count. Set by the author."""
+    """Tries of the skill in all, 1 to 20; 0 means 3. Lost leases do not count. Set by the author."""
     backoff_ms: _builtins.int
-    """Least delay before the second attempt, milliseconds, 0 or more; 0 means the default. Set by the author."""
+    """Least delay before the second attempt, milliseconds, above zero; 0 means 1,000. Set by the author."""
     max_backoff_ms: _builtins.int
-    """Cap of the delay before jitter, milliseconds, at least backoff_ms; 0 means the default. Set by the author."""
+    """Cap of the delay before jitter, milliseconds, at least backoff_ms; 0 means 60,000. Set by the author."""
     @_builtins.property
     def non_retryable_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Failure codes (upper snake case) that end the step at once, whatever the runner says; default none. Set by the
