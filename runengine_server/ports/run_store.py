@@ -1,0 +1,161 @@
+"""Runs as the core writes and loads them: creation, cancellation, what planning and the scheduler need to know."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from runengine_server.domain.artifact import ProducedArtifact
+from runengine_server.domain.cache import Producer
+from runengine_server.domain.ids import RunId, RunKey, StepNo, Tenant, WorkflowDigest
+from runengine_server.domain.json_value import JsonObject
+from runengine_server.domain.plan import PlannedStep, ReuseBinding
+from runengine_server.domain.run import ChangeRequest
+from runengine_server.domain.states import (
+    CacheMode,
+    FailurePolicy,
+    OutputSource,
+    PlanAction,
+    PlanReason,
+    RunStatus,
+    TriggerType,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestKey:
+    """What makes a request repeatable: same id and digest, same answer; an empty id means no deduplication."""
+
+    rpc: str
+    request_id: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """Everything a run starts with; `waiting_for` counts, per step, the dependencies not reused; steps by number.
+
+    `ready` are the steps to queue at once with their attempt timeout in milliseconds; `reused` those that are done.
+    """
+
+    id: RunId
+    tenant: Tenant
+    principal: str
+    workflow_name: str
+    workflow_version: str
+    workflow_digest: WorkflowDigest
+    trigger_type: TriggerType
+    cache_mode: CacheMode
+    priority: int
+    failure_policy: FailurePolicy
+    payload: bytes
+    change: ChangeRequest | None
+    base_run: RunKey | None
+    root_run: RunKey | None
+    plan: Sequence[PlannedStep]
+    labels: Mapping[str, str]
+    deadline_s: float | None
+    request: RequestKey
+    answer: bytes
+    waiting_for: Sequence[int]
+    ready: Sequence[tuple[StepNo, int]]
+    reused: Sequence[tuple[StepNo, ReuseBinding]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreatedRun:
+    """The run now exists."""
+
+    run: RunKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierAnswer:
+    """The request id was used before: the digest it came with and what was answered then."""
+
+    digest: str
+    answer: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseResult:
+    """How a step of a base run ended successfully; `duration_s` is its producer's."""
+
+    producer: Producer
+    input_hash: str
+    cache_version: str
+    output_hash: str
+    duration_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseRun:
+    """What planning needs to know of a run to build on; `results` by step number, successes only."""
+
+    run: RunKey
+    root_run: RunKey
+    run_id: RunId
+    status: RunStatus
+    workflow_name: str
+    workflow_digest: WorkflowDigest
+    payload: JsonObject
+    results: Mapping[StepNo, BaseResult]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What the scheduler needs to know of a run, immutable; `plan` is (action, reason) per step."""
+
+    run: RunKey
+    run_id: RunId
+    tenant: Tenant
+    workflow_name: str
+    workflow_digest: WorkflowDigest
+    cache_mode: CacheMode
+    payload: JsonObject
+    change: ChangeRequest | None
+    base_run: RunKey | None
+    plan: Sequence[tuple[PlanAction, PlanReason]]
+    deadline_at_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredOutput:
+    """A step's committed output as its run sees it (own or reused): canonical bytes and artifacts."""
+
+    body: bytes
+    artifacts: tuple[ProducedArtifact, ...]
+    source: OutputSource
+
+
+class RunStore(Protocol):
+    """Runs in durable storage."""
+
+    async def create(self, new: NewRun) -> CreatedRun | EarlierAnswer:
+        """Store a run with its first events, reused results and ready steps, or find the earlier answer.
+
+        Atomic with: events, reused results, queue rows, idempotency key, audit row.
+        Idempotent by: (tenant, rpc, request id).
+        """
+
+    async def earlier_answer(self, tenant: Tenant, request: RequestKey) -> EarlierAnswer | None:
+        """What was answered to this request id before, if anything."""
+
+    async def cancel(self, tenant: Tenant, run_id: RunId, principal: str, reason: str) -> bool | None:
+        """End a run as cancelled; False when it was terminal already, None when the tenant has no such run.
+
+        Atomic with: step results, events, removal of its queue rows, audit row.
+        """
+
+    async def base(self, tenant: Tenant, run_id: RunId) -> BaseRun | None:
+        """A run to build on with its successes, or None when the tenant has no such run."""
+
+    async def base_results(self, runs: Sequence[RunKey]) -> Mapping[RunKey, Mapping[StepNo, BaseResult]]:
+        """The successes of runs, by step number."""
+
+    async def facts(self, runs: Sequence[RunKey]) -> Mapping[RunKey, RunFacts]:
+        """What the scheduler needs, for each run that exists."""
+
+    async def outputs(
+        self, steps: Sequence[tuple[RunKey, StepNo]]
+    ) -> Mapping[tuple[RunKey, StepNo], StoredOutput]:
+        """The committed outputs of steps as their runs see them, those that exist."""

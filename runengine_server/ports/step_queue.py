@@ -1,0 +1,145 @@
+"""The queue of ready steps and the one operation that moves runs forward: the tick."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from runengine_server.domain.artifact import ProducedArtifact
+from runengine_server.domain.cache import CacheDecision, Fingerprint
+from runengine_server.domain.failure import Failure
+from runengine_server.domain.ids import EngineNo, RunKey, StepNo
+from runengine_server.domain.states import OutputSource
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A time-limited right to run one attempt; `epoch` grows with each lease of the step and fences late results."""
+
+    run: RunKey
+    step: StepNo
+    epoch: int
+    attempt: int
+    lease_losses: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dependents:
+    """The steps that wait for a step, with the attempt timeout each will have, in milliseconds; same length."""
+
+    steps: tuple[StepNo, ...]
+    timeouts_ms: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheFiling:
+    """Where a success is filed in the cache; `fingerprint` is that of the build that executed."""
+
+    workflow_name: str
+    step_id: str
+    fingerprint: Fingerprint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepExecuted:
+    """The skill succeeded: canonical output bytes, committed with everything that follows from them."""
+
+    lease: Lease
+    input_hash: str
+    cache_version: str
+    skill_id: str
+    skill_version: str
+    output: bytes
+    output_hash: str
+    artifacts: tuple[ProducedArtifact, ...]
+    decision: CacheDecision
+    dependents: Dependents
+    filing: CacheFiling | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepReused:
+    """An existing output is used instead of executing."""
+
+    lease: Lease
+    source: OutputSource
+    producer_run: RunKey
+    producer_step: StepNo
+    input_hash: str
+    cache_version: str
+    output_hash: str
+    decision: CacheDecision | None
+    dependents: Dependents
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptFailed:
+    """The attempt failed and another will follow after `delay_ms`."""
+
+    lease: Lease
+    failure: Failure
+    delay_ms: int
+    worker_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFailed:
+    """The step failed for good; `run_failure` is what the run will carry; no skill was tried when not `is_attempted`."""
+
+    lease: Lease
+    failure: Failure
+    run_failure: Failure
+    is_attempted: bool
+    input_hash: str | None = None
+    worker_id: str = ""
+
+
+Completion = StepExecuted | StepReused | AttemptFailed | StepFailed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What one tick did: which completions were accepted (same order), what was leased, which runs ended.
+
+    `next_available_s`: when nothing was leased, seconds until a delayed step becomes available; None when there is none.
+    """
+
+    accepted: Sequence[bool]
+    leases: Sequence[Lease]
+    ended: Sequence[RunKey]
+    next_available_s: float | None
+
+
+class StepQueue(Protocol):
+    """Leases and completions; every operation is one transaction, bounded in time."""
+
+    async def tick(self, engine: EngineNo, completions: Sequence[Completion], capacity: int) -> Turn:
+        """Commit completions, ready their dependents and lease up to `capacity` steps.
+
+        Atomic with: results, outputs, artifacts, cache entries, events, progress.
+        Idempotent by: engine and epoch; a completion whose lease is gone is not accepted and changes nothing.
+
+        Raises:
+            UnavailableError: the outcome is unknown; call again with the same completions.
+        """
+
+    async def owned(self, engine: EngineNo) -> Sequence[Lease]:
+        """The leases the engine holds according to the database."""
+
+
+class EngineRegistry(Protocol):
+    """Which engines live; each holds one lease for all its steps."""
+
+    async def register(self, engine_id: str, description: str, lease_s: float) -> EngineNo:
+        """Add an engine that never was before; its lease runs from now."""
+
+    async def renew(self, engine: EngineNo, lease_s: float) -> bool:
+        """Extend the engine's lease; False when it has ended and was taken back: the engine must start anew."""
+
+    async def retire(self, engine: EngineNo) -> Sequence[RunKey]:
+        """Hand every lease back and remove the engine; returns the runs concerned."""
+
+    async def reap(self) -> Sequence[RunKey]:
+        """Take back the leases of dead engines and of attempts far beyond their timeout; returns the runs concerned."""
+
+    async def enforce_deadlines(self) -> Sequence[RunKey]:
+        """Fail the runs whose deadline has passed; returns them."""
