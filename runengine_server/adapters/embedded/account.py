@@ -6,6 +6,7 @@ them as himself. The switch happens in the child, between fork and exec (`subpro
 `su` nor a Python callback that is unsafe beside threads.
 """
 
+import contextlib
 import errno
 import os
 import pwd
@@ -18,8 +19,8 @@ from runengine_server.adapters.embedded.errors import EmbeddedError
 
 USER_VARIABLE = "RUNENGINE_EMBEDDED_USER"
 
-# What nearly every Unix calls `nobody`; images without /etc/passwd have the number all the same.
-_NOBODY_ID = 65534
+# Nearly every Unix and container image has the first, and the rest the second.
+_UNPRIVILEGED = ("nobody", "daemon")
 
 # A binary that does not answer `--version` within this is not usable.
 _COMMAND_S_MAX = 30.0
@@ -37,6 +38,14 @@ class Account:
     def groups(self) -> list[int] | None:
         """Supplementary groups for `subprocess`: none at all after a switch, else unchanged."""
         return None if self.uid is None else []
+
+    def has_name(self) -> bool:
+        """Whether the user database knows the account; initdb refuses one it does not know, the server does not."""
+        try:
+            pwd.getpwuid(os.geteuid() if self.uid is None else self.uid)
+        except KeyError:
+            return False
+        return True
 
     def own(self, path: Path) -> None:
         """The account owns `path`, which this process made."""
@@ -84,7 +93,7 @@ def choose_account(data_dir: Path | None) -> Account:
     """The account to run the servers of `data_dir` as (see the module's text for the order).
 
     Raises:
-        EmbeddedError: When `RUNENGINE_EMBEDDED_USER` names nobody known, or root.
+        EmbeddedError: When `RUNENGINE_EMBEDDED_USER` names an unknown user or root, or there is nobody to choose.
     """
     if os.geteuid() != 0:
         return Account(name=str(os.geteuid()))
@@ -100,11 +109,11 @@ def choose_account(data_dir: Path | None) -> Account:
     for existing in [data_dir / "postgres", data_dir / "valkey"] if data_dir else []:
         if existing.is_dir() and (owner := existing.stat()).st_uid != 0:
             return Account(name=f"uid {owner.st_uid}", uid=owner.st_uid, gid=owner.st_gid)
-    try:
-        entry = pwd.getpwnam("nobody")
-    except KeyError:
-        return Account(name="nobody", uid=_NOBODY_ID, gid=_NOBODY_ID)
-    return Account(name="nobody", uid=entry.pw_uid, gid=entry.pw_gid)
+    for name in _UNPRIVILEGED:
+        with contextlib.suppress(KeyError):
+            entry = pwd.getpwnam(name)
+            return Account(name=name, uid=entry.pw_uid, gid=entry.pw_gid)
+    raise EmbeddedError(f"root must run PostgreSQL as another user: name one in {USER_VARIABLE}")
 
 
 def server_environment() -> dict[str, str]:

@@ -22,6 +22,13 @@ _SKIPPED = shutil.ignore_patterns("include", "*.a", "__pycache__")
 
 _LOCK_NAME = ".in-use"
 
+# The system's place for what can be made again; the others are for a read-only root file system.
+BASE_DIRECTORIES = (
+    Path("/var/cache/runengine"),
+    Path(tempfile.gettempdir()) / "runengine-cache",
+    Path("/tmp/runengine-cache"),
+)
+
 
 def reachable_copy(kind: str, main_binary: Path, parts: Mapping[Path, str]) -> tuple[Path, int]:
     """A folder open to every user holds the files.
@@ -60,11 +67,7 @@ def reachable_copy(kind: str, main_binary: Path, parts: Mapping[Path, str]) -> t
 
 def _base_directory() -> Path:
     """A folder of root's own that others can pass but not change: a copy that others could swap would run as us."""
-    for base in (
-        Path("/var/cache/runengine"),
-        Path(tempfile.gettempdir()) / "runengine-cache",
-        Path("/tmp/runengine-cache"),
-    ):
+    for base in BASE_DIRECTORIES:
         try:
             base.mkdir(mode=0o755, exist_ok=True)
             found = base.lstat()
@@ -73,7 +76,8 @@ def _base_directory() -> Path:
                 return base
         except OSError:
             continue
-    raise EmbeddedError("no folder for copies of the server binaries: tried /var/cache and the temporary folder")
+    tried = ", ".join(str(base) for base in BASE_DIRECTORIES)
+    raise EmbeddedError(f"no safe folder for copies of the server binaries; tried {tried}")
 
 
 def _copy_parts(parts: Mapping[Path, str], partial: Path, copy: Path) -> None:

@@ -29,8 +29,13 @@ def create_cluster(directory: DataDirectory, binaries: PostgresBinaries, inherit
         the server's keeper has taken over.
 
     Raises:
-        EmbeddedError: When initdb fails; with its output.
+        EmbeddedError: When initdb fails, with its output; or would fail, with the reason.
     """
+    if not directory.account.has_name():
+        raise EmbeddedError(
+            f"PostgreSQL's initdb refuses uid {directory.account.name} because the user database has no name for it: "
+            f"add the uid to /etc/passwd, run as another user, or use a data directory that was created elsewhere"
+        )
     unfinished = directory.path / "postgres.new"
     shutil.rmtree(unfinished, ignore_errors=True)
     # 192 random bits; URL-safe, so it needs no quoting anywhere.
