@@ -60,8 +60,9 @@ def canonical_bytes(value: JsonValue) -> bytes:
     no reader could tell from an inexact integer.
 
     Measured on 1 KB of 40 members (Python 3.11, a shared core): 0.6 µs in orjson plus 1 µs (one flat object) to
-    5 µs (14 nested containers) to prove its answer equal, against 38–55 µs in rfc8785. The proof is needed because orjson writes NaN as null, sorts member names by code
-    point instead of UTF-16 unit, and writes some doubles differently.
+    5 µs (14 nested containers) to prove its answer equal, against 38–55 µs in rfc8785. The proof is needed because
+    orjson writes NaN as null, sorts member names by code point instead of UTF-16 unit, and writes some doubles
+    differently.
 
     Raises:
         NotCanonical: NaN, an infinity, a number beyond ±(2^53−1), a lone surrogate, a member name that is not a

@@ -2,7 +2,7 @@
 
 from typing import Final, TypeAlias
 
-JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
+JsonValue: TypeAlias = bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"] | None
 JsonObject: TypeAlias = dict[str, JsonValue]
 
 # Every JSON implementation represents these integers exactly (RFC 7493 §2.2); beyond them equal texts
