@@ -19,14 +19,10 @@ INITDB_S_MAX = 180.0
 _BUILTIN_LOCALE_MAJOR = 17
 
 
-def create_cluster(directory: DataDirectory, binaries: PostgresBinaries, inherited_fds: tuple[int, ...]) -> Keeper:
+def create_cluster(directory: DataDirectory, binaries: PostgresBinaries, inherited_fds: tuple[int, ...]) -> None:
     """`postgres/` holds a new cluster: UTF-8, C.UTF-8, checksums as the version's default.
 
     Made beside its place and renamed when complete, so an interrupted creation is never mistaken for a cluster.
-
-    Returns:
-        The keeper of the finished `initdb`, which still clears a temporary directory if we die; release it when
-        the server's keeper has taken over.
 
     Raises:
         EmbeddedError: When initdb fails, with its output; or would fail, with the reason.
@@ -51,21 +47,18 @@ def create_cluster(directory: DataDirectory, binaries: PostgresBinaries, inherit
             gentle_signal="TERM",
             patience_s=5,
             firm_signal="KILL",
-            cleared_directory=directory.cleared,
         )
     )
     try:
-        status = keeper.wait_exit(INITDB_S_MAX)
-        if status != 0:
-            ended = "did not end" if status is None else f"failed with status {status}"
-            raise EmbeddedError(f"initdb {ended}:\n{keeper.log_tail()}")
-        unfinished.rename(directory.path / "postgres")
-        if not directory.is_temporary:
-            _sync_folder(directory.path)
-    except BaseException:
+        status = keeper.exit_status(INITDB_S_MAX)
+    finally:
         keeper.stop()
-        raise
-    return keeper
+    if status != 0:
+        ended = "did not end" if status is None else f"failed with status {status}"
+        raise EmbeddedError(f"initdb {ended}:\n{keeper.log_tail()}")
+    unfinished.rename(directory.path / "postgres")
+    if not directory.is_temporary:
+        _sync_folder(directory.path)
 
 
 def check_cluster(cluster: Path, binaries: PostgresBinaries) -> None:

@@ -1,13 +1,11 @@
 """Opens the folder an embedded server lives in, and makes sure that only one server uses it.
 
 Everything of a server carries its name (`postgres/`, `postgres.log`, `postgres.password`, `postgres.lock`; the same for
-`valkey`), so the two share a folder and each keeper can remove its own part of a temporary one; whoever is last
-removes the folder. The folder's parents are never changed.
+`valkey`), so the two share a folder. The folder's parents are never changed.
 """
 
 import fcntl
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,6 +15,7 @@ from pathlib import Path
 
 from runengine_server.adapters.embedded.account import USER_VARIABLE, Account
 from runengine_server.adapters.embedded.errors import EmbeddedError
+from runengine_server.adapters.embedded.temporary_directory import temporary_directory, writable_base
 
 # sun_path holds 108 bytes on Linux and 104 on macOS, with the final NUL.
 SOCKET_PATH_BYTES_MAX = 103
@@ -30,13 +29,19 @@ class DataDirectory:
     """A folder that exists and that the servers' account can enter."""
 
     path: Path
-    is_temporary: bool
     account: Account
+    lifeline_fd: int | None = None
+    """Of a temporary directory: for its servers to inherit."""
 
     @property
-    def cleared(self) -> Path | None:
-        """The folder for a keeper to clear when its server ends: this one if it is temporary."""
-        return self.path if self.is_temporary else None
+    def is_temporary(self) -> bool:
+        """Whether the directory goes when the servers have gone."""
+        return self.lifeline_fd is not None
+
+    @property
+    def inherited_fds(self) -> tuple[int, ...]:
+        """What every server in here must inherit."""
+        return () if self.lifeline_fd is None else (self.lifeline_fd,)
 
     def make_private(self, name: str) -> Path:
         """An empty-or-existing folder `name` below, which only the servers' account (and root) can enter."""
@@ -76,14 +81,9 @@ def opened_directory(path: Path | None, account: Account) -> Iterator[DataDirect
     if path is not None:
         yield _kept_directory(path, account)
         return
-    directory = Path(tempfile.mkdtemp(prefix="runengine-", dir=_temporary_base(account))).resolve()
-    owner_pid = os.getpid()
-    try:
-        account.own(directory)
-        yield DataDirectory(path=directory, is_temporary=True, account=account)
-    finally:
-        if os.getpid() == owner_pid:
-            shutil.rmtree(directory, ignore_errors=True)
+    base = writable_base(account, tempfile.gettempdir(), "/tmp", "/var/tmp")
+    with temporary_directory(account, base) as made:
+        yield DataDirectory(path=made.path.resolve(), account=account, lifeline_fd=made.lifeline_fd)
 
 
 @contextmanager
@@ -115,24 +115,21 @@ def locked(directory: DataDirectory, server: str) -> Iterator[int]:
 
 
 @contextmanager
-def socket_directory(directory: DataDirectory, preferred: Path, socket_name: str) -> Iterator[tuple[Path, Path | None]]:
-    """A private folder whose Unix sockets have a path that fits: `preferred`, else a short temporary one.
+def socket_directory(
+    directory: DataDirectory, preferred: Path, socket_name: str
+) -> Iterator[tuple[Path, tuple[int, ...]]]:
+    """A private folder whose Unix sockets have a path that clients accept: `preferred`, else a short temporary one.
 
     Yields:
-        The folder, and the folder again for the keeper to remove if it is a temporary one.
+        The folder, and what the server must inherit for its sake.
     """
-    if len(os.fsencode(preferred / socket_name)) <= SOCKET_PATH_BYTES_MAX:
-        yield preferred, None
+    # A comma would be read by PostgreSQL's clients as the end of one host of several.
+    if len(os.fsencode(preferred / socket_name)) <= SOCKET_PATH_BYTES_MAX and "," not in str(preferred):
+        yield preferred, ()
         return
     # Not below TMPDIR, which may be what is too long.
-    short = Path(tempfile.mkdtemp(prefix="runengine-", dir="/tmp"))
-    owner_pid = os.getpid()
-    try:
-        directory.account.own(short)
-        yield short, short
-    finally:
-        if os.getpid() == owner_pid:
-            shutil.rmtree(short, ignore_errors=True)
+    with temporary_directory(directory.account, Path("/tmp")) as short:
+        yield short.path, (short.lifeline_fd,)
 
 
 def is_alive(pid: int) -> bool:
@@ -164,12 +161,7 @@ def _kept_directory(path: Path, account: Account) -> DataDirectory:
             f"outside of private folders, let others pass (chmod o+x on it and its parents), or name another account "
             f"in {USER_VARIABLE}"
         )
-    return DataDirectory(path=path, is_temporary=False, account=account)
-
-
-def _temporary_base(account: Account) -> str:
-    candidates = [tempfile.gettempdir(), "/tmp", "/var/tmp"]
-    return next((base for base in candidates if account.can_enter(Path(base))), candidates[0])
+    return DataDirectory(path=path, account=account)
 
 
 def _take(fd: int) -> bool:

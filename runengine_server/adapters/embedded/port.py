@@ -38,19 +38,14 @@ def start_on_free_port(
     Raises:
         EmbeddedError: When the server ends or is not ready in time; with the end of its log.
     """
-    failed: list[Keeper] = []
     for _ in range(PORT_TRIES):
         port = free_port()
         keeper = Keeper(kept_at(port))
         stack.callback(keeper.stop)
-        # Only now, so that at every moment some keeper stands ready to clear a temporary directory.
-        for predecessor in failed:
-            predecessor.release()
         if _becomes_ready(keeper, partial(is_ready, keeper, port), start_s_max):
             return keeper, port
         if _TAKEN not in keeper.log_tail().lower():
             break
-        failed.append(keeper)
     raise EmbeddedError(
         f"{keeper.name} ended with status {keeper.exit_status()}; {keeper.log_path}:\n{keeper.log_tail()}"
     )
@@ -69,7 +64,7 @@ def _becomes_ready(keeper: Keeper, is_ready: Callable[[], bool], start_s_max: fl
     while time.monotonic() < deadline:
         if is_ready():
             return True
-        if keeper.wait_exit(_POLL_S) is not None:
+        if keeper.exit_status(_POLL_S) is not None:
             return False
     raise EmbeddedError(
         f"{keeper.name} is not ready after {start_s_max:.0f} s; {keeper.log_path}:\n{keeper.log_tail()}"

@@ -111,15 +111,13 @@ def run_postgres(
     cluster = directory.path / "postgres"
     with ExitStack() as stack:
         lock_fd = stack.enter_context(locked(directory, "postgres"))
-        fds = (lock_fd, *binaries.inherited_fds)
+        fds = (lock_fd, *directory.inherited_fds, *binaries.inherited_fds)
         log_path = directory.start_log("postgres")
-        creator = None
         if cluster.is_dir():
             check_cluster(cluster, binaries)
         else:
-            creator = create_cluster(directory, binaries, fds)
-            stack.callback(creator.stop)  # Until the server's own keeper has taken over the temporary directory.
-        sockets, short = stack.enter_context(socket_directory(directory, cluster, ".s.PGSQL.65535"))
+            create_cluster(directory, binaries, fds)
+        sockets, socket_fds = stack.enter_context(socket_directory(directory, cluster, ".s.PGSQL.65535"))
         options = {**DEFAULT_SETTINGS, **settings, "unix_socket_directories": _quoted(sockets)}
         command = [str(binaries.bin_dir / "postgres"), "-D", str(cluster), "-c", "listen_addresses=127.0.0.1"]
         command += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
@@ -128,13 +126,11 @@ def run_postgres(
             command=command,
             account=directory.account,
             log_path=log_path,
-            inherited_fds=fds,
+            inherited_fds=(*fds, *socket_fds),
             # Nothing of a temporary cluster is needed again, so it need not write a checkpoint first.
             gentle_signal="QUIT" if directory.is_temporary else "INT",
             patience_s=FAST_SHUTDOWN_S,
             firm_signal="QUIT",
-            cleared_directory=directory.cleared,
-            removed_directory=short,
         )
         keeper, port = start_on_free_port(
             stack,
@@ -142,8 +138,6 @@ def run_postgres(
             lambda keeper, _: postmaster_status(cluster, keeper.pid) == "ready",
             START_S_MAX,
         )
-        if creator is not None:
-            creator.release()
         yield RunningPostgres(
             url=f"postgresql://{DATABASE_USER}@/{DATABASE}?host={quote(str(sockets), safe='/')}&port={port}",
             tcp_url=f"postgresql://{DATABASE_USER}:{read_password(directory)}@127.0.0.1:{port}/{DATABASE}",

@@ -82,7 +82,7 @@ def run_valkey(directory: DataDirectory, binary: ValkeyBinary, settings: Mapping
     with ExitStack() as stack:
         lock_fd = stack.enter_context(locked(directory, "valkey"))
         folder = directory.make_private("valkey")
-        sockets, short = stack.enter_context(socket_directory(directory, folder, _SOCKET_NAME))
+        sockets, socket_fds = stack.enter_context(socket_directory(directory, folder, _SOCKET_NAME))
         socket_path = sockets / _SOCKET_NAME
         socket_path.unlink(missing_ok=True)  # Of a killed predecessor.
         password = secrets.token_urlsafe(24)
@@ -91,12 +91,10 @@ def run_valkey(directory: DataDirectory, binary: ValkeyBinary, settings: Mapping
             command=[],
             account=directory.account,
             log_path=directory.start_log("valkey"),
-            inherited_fds=(lock_fd, *binary.inherited_fds),
+            inherited_fds=(lock_fd, *directory.inherited_fds, *binary.inherited_fds, *socket_fds),
             gentle_signal="TERM",
             patience_s=5,
             firm_signal="KILL",
-            cleared_directory=directory.cleared,
-            removed_directory=short,
         )
 
         def kept_at(port: int) -> Kept:

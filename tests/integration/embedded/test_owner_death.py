@@ -40,6 +40,7 @@ def test_killed_owner(start_owner: Callable, eventually: Callable, ending: signa
 def test_ctrl_c(start_owner: Callable, eventually: Callable, interrupt_group: Callable) -> None:
     """Ctrl-C reaches the owner only, which cleans up before it ends."""
     owner = start_owner()
+    assert owner.process.pid not in (os.getpgid(owner.postgres_pid), os.getpgid(owner.valkey_pid))
     interrupt_group(owner.process)
     owner.process.wait()
     assert "KeyboardInterrupt" in owner.process.stderr.read()
