@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from runengine_server.domain.cache import CacheDecision, Producer
-from runengine_server.domain.ids import RunId, StepId
+from runengine_server.domain.cache import CacheDecision
+from runengine_server.domain.ids import RunId, RunKey, StepId, StepNo
 from runengine_server.domain.states import OutputSource, PlanAction, PlanReason
 
 
@@ -11,7 +11,9 @@ from runengine_server.domain.states import OutputSource, PlanAction, PlanReason
 class ReuseBinding:
     """The producer a REUSE is bound to and what the run will record for it."""
 
-    producer: Producer
+    producer_run: RunKey
+    producer_step: StepNo
+    producer_run_id: RunId
     source: OutputSource
     input_hash: str
     cache_version: str

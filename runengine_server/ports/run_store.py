@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from runengine_server.domain.artifact import ProducedArtifact
-from runengine_server.domain.cache import Producer
 from runengine_server.domain.ids import RunId, RunKey, StepNo, Tenant, WorkflowDigest
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.plan import PlannedStep, ReuseBinding
@@ -80,7 +79,9 @@ class EarlierAnswer:
 class BaseResult:
     """How a step of a base run ended successfully; `duration_s` is its producer's."""
 
-    producer: Producer
+    producer_run: RunKey
+    producer_step: StepNo
+    producer_run_id: RunId
     input_hash: str
     cache_version: str
     output_hash: str
@@ -155,7 +156,5 @@ class RunStore(Protocol):
     async def facts(self, runs: Sequence[RunKey]) -> Mapping[RunKey, RunFacts]:
         """What the scheduler needs, for each run that exists."""
 
-    async def outputs(
-        self, steps: Sequence[tuple[RunKey, StepNo]]
-    ) -> Mapping[tuple[RunKey, StepNo], StoredOutput]:
+    async def outputs(self, steps: Sequence[tuple[RunKey, StepNo]]) -> Mapping[tuple[RunKey, StepNo], StoredOutput]:
         """The committed outputs of steps as their runs see them, those that exist."""

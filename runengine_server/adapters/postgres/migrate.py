@@ -39,9 +39,7 @@ def known_migrations() -> list[Migration]:
     """The migrations this build ships, in order."""
     folder = resources.files("runengine_server.adapters.postgres") / "migrations"
     files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
-    return [
-        Migration(version=int(f.name[:4]), name=f.name[5:-4], sql=f.read_text(encoding="utf-8")) for f in files
-    ]
+    return [Migration(version=int(f.name[:4]), name=f.name[5:-4], sql=f.read_text(encoding="utf-8")) for f in files]
 
 
 async def migrate(database_url: str) -> list[Migration]:

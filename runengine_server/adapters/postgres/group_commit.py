@@ -1,0 +1,69 @@
+"""Group commit by back-pressure: what arrives while one batch is being committed is the next batch."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from runengine_server.domain.errors import ExhaustedError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class GroupCommit(Generic[T, R]):
+    """Turns single calls into batches; no timer, so a lone call waits for nothing.
+
+    `run()` must be running in a task for calls to make progress. Bounded: beyond `waiting_max` a call is refused.
+    """
+
+    def __init__(
+        self, commit: Callable[[Sequence[T]], Awaitable[Sequence[R]]], *, batch_max: int, waiting_max: int
+    ) -> None:
+        """Commit batches of at most `batch_max` with `commit`, which answers in order or raises for the whole batch."""
+        self._commit = commit
+        self._batch_max = batch_max
+        self._waiting_max = waiting_max
+        self._waiting: list[tuple[T, asyncio.Future[R]]] = []
+        self._arrived = asyncio.Event()
+
+    async def submit(self, item: T) -> R:
+        """Commit one item in the next batch and return its answer.
+
+        Raises:
+            ExhaustedError: QUEUE_FULL.
+        """
+        if len(self._waiting) >= self._waiting_max:
+            raise ExhaustedError("QUEUE_FULL", "too many runs are being started at once; try again", retry_after_s=1.0)
+        answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, answer))
+        self._arrived.set()
+        return await answer
+
+    async def run(self) -> None:
+        """Commit batches until cancelled; a failed batch fails its calls and the next one is tried."""
+        try:
+            while True:
+                await self._arrived.wait()
+                batch, self._waiting = self._waiting[: self._batch_max], self._waiting[self._batch_max :]
+                if not self._waiting:
+                    self._arrived.clear()
+                await self._commit_batch(batch)
+        finally:
+            for _, answer in self._waiting:
+                answer.cancel()
+
+    async def _commit_batch(self, batch: Sequence[tuple[T, "asyncio.Future[R]"]]) -> None:
+        try:
+            answers = await self._commit([item for item, _ in batch])
+        except Exception as error:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        except BaseException:
+            for _, future in batch:
+                future.cancel()
+            raise
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)

@@ -1,0 +1,51 @@
+-- name: step_queue_tick
+-- One scheduler turn; see the function for what it does and in which order it locks.
+SELECT
+    is_accepted, l_run, l_step, l_epoch, l_attempt, l_losses, ended, next_available_ms
+FROM tick(
+    $1, $2,
+    $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+    $21, $22, $23, $24,
+    $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35,
+    $36, $37, $38
+);
+
+-- name: step_queue_owned
+-- What an engine holds; reads the partial index on owned rows.
+SELECT run, step, lease_epoch, attempt, lease_losses
+FROM step_queue
+WHERE engine = $1;
+
+-- name: engine_register
+-- A process that never was before; its number is never reused.
+INSERT INTO engines (engine_id, description, lease_until)
+VALUES ($1, $2, clock_timestamp() + $3 * interval '1 second')
+RETURNING engine;
+
+-- name: engine_renew
+-- An engine that was reaped has no row; it must start anew.
+UPDATE engines
+SET lease_until = clock_timestamp() + $2 * interval '1 second'
+WHERE engine = $1
+RETURNING engine;
+
+-- name: engine_delete
+-- After its leases were handed back.
+DELETE FROM engines
+WHERE engine = $1;
+
+-- name: leases_release
+-- Hands a bounded number of an engine's leases back.
+SELECT leases_release($1, false, $2, $3);
+
+-- name: engines_reap
+-- Takes back the leases of engines whose own lease has ended.
+SELECT engines_reap($1, $2);
+
+-- name: deadlines_enforce
+-- Fails runs that are past their deadline.
+SELECT deadlines_enforce($1);
+
+-- name: partitions_ensure
+-- Keeps partitions ready ahead of the newest run.
+SELECT partitions_ensure();

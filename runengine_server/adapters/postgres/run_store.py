@@ -1,0 +1,196 @@
+"""Runs on PostgreSQL: creation in group commits, and what planning and the scheduler load."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from runengine_server.adapters.postgres.database import Database
+from runengine_server.adapters.postgres.encoding import decode_body, encode_decision
+from runengine_server.adapters.postgres.group_commit import GroupCommit
+from runengine_server.adapters.postgres.queries import sql
+from runengine_server.domain.artifact import ProducedArtifact
+from runengine_server.domain.ids import RunId, RunKey, StepNo, Tenant, WorkflowDigest
+from runengine_server.domain.run import ChangeRequest
+from runengine_server.domain.states import CacheMode, OutputSource, PlanAction, PlanReason, RunStatus
+from runengine_server.ports.run_store import (
+    BaseResult,
+    BaseRun,
+    CreatedRun,
+    EarlierAnswer,
+    NewRun,
+    RequestKey,
+    RunFacts,
+    StoredOutput,
+)
+
+BATCH_MAX = 200
+WAITING_MAX = 10_000
+CHUNK_STEPS = 1_000
+
+
+class PostgresRunStore:
+    """RunStore; `creations.run()` must be running for `create` to make progress."""
+
+    def __init__(self, database: Database) -> None:
+        """Use connections of `database`."""
+        self._database = database
+        self.creations = GroupCommit(self._create_batch, batch_max=BATCH_MAX, waiting_max=WAITING_MAX)
+
+    async def create(self, new: NewRun) -> CreatedRun | EarlierAnswer:
+        """See the port."""
+        return await self.creations.submit(new)
+
+    async def earlier_answer(self, tenant: Tenant, request: RequestKey) -> EarlierAnswer | None:
+        """See the port."""
+        if not request.request_id:
+            return None
+        row = await self._database.fetchrow(sql("request_find"), tenant, request.rpc, request.request_id)
+        return EarlierAnswer(digest=row["request_digest"].hex(), answer=row["response"]) if row else None
+
+    async def cancel(self, tenant: Tenant, run_id: RunId, principal: str, reason: str) -> bool | None:
+        """See the port."""
+        ended: bool | None = await self._database.fetchval(sql("run_cancel"), tenant, run_id, principal, reason)
+        return ended
+
+    async def base(self, tenant: Tenant, run_id: RunId) -> BaseRun | None:
+        """See the port."""
+        row = await self._database.fetchrow(sql("run_base"), run_id, tenant)
+        if row is None:
+            return None
+        results = await self.base_results([row["run"]])
+        return BaseRun(
+            run=row["run"],
+            root_run=row["root_run"],
+            run_id=RunId(str(row["id"])),
+            status=RunStatus(row["status"]),
+            workflow_name=row["workflow_name"],
+            workflow_digest=WorkflowDigest(row["workflow_digest"].hex()),
+            payload=orjson.loads(row["payload"]),
+            results=results.get(row["run"], {}),
+        )
+
+    async def base_results(self, runs: Sequence[RunKey]) -> Mapping[RunKey, Mapping[StepNo, BaseResult]]:
+        """See the port."""
+        found: dict[RunKey, dict[StepNo, BaseResult]] = defaultdict(dict)
+        for row in await self._database.fetch(sql("run_successes"), runs):
+            found[row["run"]][row["step"]] = BaseResult(
+                producer_run=row["producer_run"],
+                producer_step=row["producer_step"],
+                producer_run_id=RunId(str(row["producer_run_id"])),
+                input_hash=row["input_hash"].hex(),
+                cache_version=row["cache_version"],
+                output_hash=row["output_hash"].hex(),
+                duration_s=row["duration_s"],
+            )
+        return found
+
+    async def facts(self, runs: Sequence[RunKey]) -> Mapping[RunKey, RunFacts]:
+        """See the port."""
+        return {row["run"]: _facts(row) for row in await self._database.fetch(sql("runs_facts"), runs)}
+
+    async def outputs(self, steps: Sequence[tuple[RunKey, StepNo]]) -> Mapping[tuple[RunKey, StepNo], StoredOutput]:
+        """See the port."""
+        rows = await self._database.fetch(sql("step_outputs"), [run for run, _ in steps], [step for _, step in steps])
+        return {
+            (row["run"], row["step"]): StoredOutput(
+                body=decode_body(row["body"], row["is_compressed"]),
+                artifacts=tuple(produced_artifact(a) for a in row["artifacts"] or ()),
+                source=OutputSource(row["source"]),
+            )
+            for row in rows
+        }
+
+    async def _create_batch(self, batch: Sequence[NewRun]) -> Sequence[CreatedRun | EarlierAnswer]:
+        row = await self._database.fetchrow(sql("runs_create"), *_creation_columns(batch))
+        assert row is not None
+        return [
+            CreatedRun(run=run) if is_new else EarlierAnswer(digest=digest.hex(), answer=answer)
+            for run, is_new, digest, answer in zip(*row, strict=True)
+        ]
+
+
+def produced_artifact(record: Sequence[Any]) -> ProducedArtifact:
+    """An artifact from the record (media type, uri, hash, size, filename, metadata, made from)."""
+    media_type, uri, content_hash, size_bytes, filename, metadata, made_from = record
+    return ProducedArtifact(
+        media_type=media_type,
+        uri=uri,
+        content_hash=content_hash.hex(),
+        size_bytes=size_bytes,
+        filename=filename,
+        metadata=orjson.loads(metadata),
+        made_from=tuple(orjson.loads(made_from)),
+    )
+
+
+def _facts(row: asyncpg.Record) -> RunFacts:
+    change_type = row["change_type"]
+    return RunFacts(
+        run=row["run"],
+        run_id=RunId(str(row["id"])),
+        tenant=Tenant(row["tenant"]),
+        workflow_name=row["workflow_name"],
+        workflow_digest=WorkflowDigest(row["workflow_digest"].hex()),
+        cache_mode=CacheMode(row["cache_mode"]),
+        payload=orjson.loads(row["payload"]),
+        change=ChangeRequest(type=change_type, payload=orjson.loads(row["change_payload"])) if change_type else None,
+        base_run=row["base_run"],
+        plan=[decode_planned(byte) for byte in row["plan"]],
+        deadline_at_s=row["deadline_at_s"],
+    )
+
+
+def encode_planned(action: PlanAction, reason: PlanReason) -> int:
+    """One byte of `runs.plan`."""
+    return action * 16 + reason
+
+
+def decode_planned(byte: int) -> tuple[PlanAction, PlanReason]:
+    """The inverse of `encode_planned`."""
+    return PlanAction(byte // 16), PlanReason(byte % 16)
+
+
+def _creation_columns(batch: Sequence[NewRun]) -> list[Sequence[object]]:
+    runs = [_run_row(new) for new in batch]
+    waiting = [row for index, new in enumerate(batch, 1) for row in _waiting_rows(index, new)]
+    ready = [(index, step, timeout_ms) for index, new in enumerate(batch, 1) for step, timeout_ms in new.ready]
+    reused = [row for index, new in enumerate(batch, 1) for row in _reused_rows(index, new)]
+    return [*_columns(runs, 23), *_columns(waiting, 3), *_columns(ready, 3), *_columns(reused, 9)]
+
+
+def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[Sequence[object]]:
+    return list(zip(*rows, strict=True)) if rows else [()] * width
+
+
+def _run_row(new: NewRun) -> tuple[object, ...]:
+    return (
+        UUID(new.id), new.tenant, new.workflow_name, new.workflow_version, bytes.fromhex(new.workflow_digest),
+        len(new.plan), int(new.trigger_type), int(new.cache_mode), new.priority, int(new.failure_policy), new.payload,
+        new.change.type if new.change else None, orjson.dumps(new.change.payload) if new.change else None,
+        new.base_run, new.root_run, bytes(encode_planned(s.action, s.reason) for s in new.plan),
+        orjson.dumps(dict(new.labels)).decode(), new.principal,
+        None if new.deadline_s is None else round(new.deadline_s * 1000),
+        new.request.rpc, new.request.request_id, bytes.fromhex(new.request.digest), new.answer,
+    )  # fmt: skip
+
+
+def _waiting_rows(index: int, new: NewRun) -> list[tuple[object, ...]]:
+    return [
+        (index, at // CHUNK_STEPS, "{" + ",".join(map(str, new.waiting_for[at : at + CHUNK_STEPS])) + "}")
+        for at in range(0, len(new.waiting_for), CHUNK_STEPS)
+    ]
+
+
+def _reused_rows(index: int, new: NewRun) -> list[tuple[object, ...]]:
+    return [
+        (
+            index, step, int(binding.source), bytes.fromhex(binding.input_hash), binding.cache_version,
+            bytes.fromhex(binding.output_hash), binding.producer_run, binding.producer_step,
+            encode_decision(binding.decision) if binding.decision else None,
+        )
+        for step, binding in new.reused
+    ]  # fmt: skip
