@@ -20,7 +20,14 @@ from runengine_server.domain.json_limits import (
     raise_problem,
 )
 from runengine_server.domain.json_parsing import parse_json
-from runengine_server.domain.json_value import JsonLimitExceeded, JsonMalformed, JsonProblem, JsonValue, NotCanonical
+from runengine_server.domain.json_value import (
+    INTEGER_MAX,
+    JsonLimitExceeded,
+    JsonMalformed,
+    JsonProblem,
+    JsonValue,
+    NotCanonical,
+)
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -132,4 +139,4 @@ def _is_proven(value: JsonValue, *, are_keys_ascii: bool) -> bool:
 
 
 def _is_plain_float(number: float) -> bool:
-    return not number.is_integer() and (number >= _PLAIN_FLOAT_MIN or number <= -_PLAIN_FLOAT_MIN)
+    return _PLAIN_FLOAT_MIN <= abs(number) <= INTEGER_MAX and not number.is_integer()

@@ -53,6 +53,8 @@ def analyse(tree: Expression) -> Analysis:
                     inner = tuple(segment.index for segment in segments if isinstance(segment, Item))
                     _check_indexes(segments, problems)
                     _source(base, segments, problems, reads)
+                    if base.name == "steps" and len(segments) == 2:
+                        problems.append((node.at, "has() asks for a field inside steps.<stepId>.output"))
             case MapOf():
                 _check_keys(node, problems)
             case _:
