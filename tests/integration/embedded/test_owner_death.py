@@ -102,7 +102,8 @@ def test_killed_postgres_recovers(data_dir: Path, eventually: Callable) -> None:
 
 def test_killed_postgres_of_a_temporary_directory() -> None:
     """The temporary directory goes although its server was killed."""
-    with start_postgres() as running:
+    # In /dev/shm a killed server leaves a megabyte, which only a next start on the same data would remove.
+    with start_postgres(settings={"dynamic_shared_memory_type": "mmap"}) as running:
         os.kill(running.pid, signal.SIGKILL)
     assert not running.data_dir.exists()
 
