@@ -1,0 +1,227 @@
+"""Calls the skills of one gRPC target and knows what it offers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Final, Self
+
+import anyio
+import grpc
+from anyio.abc import TaskGroup
+
+from runengine_client.pb.runengine.v1 import skill_runner_pb2, skill_runner_pb2_grpc
+from runengine_server.adapters.skills.call_reader import CallReader, ProtocolError
+from runengine_server.adapters.skills.runner_catalogue import RunnerCatalogue
+from runengine_server.adapters.skills.status_failures import failed_with
+from runengine_server.adapters.skills.targets import Endpoint, Transport
+from runengine_server.domain.failure import (
+    HEARTBEAT_TIMEOUT,
+    OUTPUT_TOO_LARGE,
+    SKILL_TIMEOUT,
+    SKILL_UNAVAILABLE,
+    Failure,
+)
+from runengine_server.domain.ids import SkillId
+from runengine_server.ports.skill_runner import (
+    Failed,
+    Outcome,
+    ProgressListener,
+    SkillAvailability,
+    SkillCall,
+    SkillInfo,
+)
+
+ACCEPTED_WITHIN_S: Final = 5.0
+SILENT_INTERVALS_MAX: Final = 3
+# How long a stream may take to close once its outcome is here.
+_CLOSE_WITHIN_S: Final = 2.0
+_FIRST_LIST_WITHIN_S: Final = 2.0
+
+# Pings only during calls: gRPC servers in other languages punish more, and heartbeats make these welcome. The ping
+# timeout must be set beside the keepalive timeout, or a frozen runner holds its calls for a minute. The message limit
+# is above the contract's 3 MiB, so that what is too large can be read and named.
+_OPTIONS: Final = (
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+    ("grpc.max_receive_message_length", 8 << 20),
+    ("grpc.enable_retries", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+CallMetadata = Callable[[SkillCall], Sequence[tuple[str, str]]]
+
+
+class GrpcSkillRunner:
+    """The `SkillRunner` port over one target and one channel; use it inside `async with`."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        token: str | None = None,
+        heartbeat_interval_s: float = 5.0,
+        accepted_within_s: float = ACCEPTED_WITHIN_S,
+        refresh_interval_s: float = 30.0,
+        root_certificates: bytes | None = None,
+        call_metadata: CallMetadata = lambda _: (),
+    ) -> None:
+        """Prepare the runner; nothing is dialled yet.
+
+        Args:
+            endpoint: where the runner is.
+            token: a bearer token; refused for plaintext that leaves this machine.
+            heartbeat_interval_s: what the runner is asked for; three silent ones end a call.
+            accepted_within_s: how long `accepted` may take.
+            refresh_interval_s: how often the list of skills is read.
+            root_certificates: PEM of the authorities that TLS trusts; None means gRPC's own.
+            call_metadata: further metadata of each call, such as `traceparent`.
+
+        Raises:
+            ValueError: a token would travel in plaintext.
+        """
+        if token and endpoint.transport is Transport.PLAINTEXT and not endpoint.is_on_this_machine:
+            raise ValueError("a token may not travel in plaintext; use grpcs://")
+        self._endpoint = endpoint
+        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        self._heartbeat_interval_s = heartbeat_interval_s
+        self._accepted_within_s = accepted_within_s
+        self._refresh_interval_s = refresh_interval_s
+        self._root_certificates = root_certificates
+        self._call_metadata = call_metadata
+        self._catalogue = RunnerCatalogue(metadata=self._metadata, refresh_interval_s=refresh_interval_s)
+        self._channel: grpc.aio.Channel | None = None
+        self._stub: skill_runner_pb2_grpc.SkillRunnerServiceAsyncStub | None = None
+        self._task_group: TaskGroup | None = None
+
+    async def execute(self, call: SkillCall, on_progress: ProgressListener) -> Outcome:
+        """Run one attempt to its end; cancelling the task cancels the RPC (see the port)."""
+        if self._stub is None:
+            raise RuntimeError("execute is called outside `async with`")
+        reader = CallReader(on_progress)
+        rpc = self._stub.Execute(
+            self._request(call),
+            timeout=call.timeout_s,
+            metadata=(*self._metadata, *self._call_metadata(call)),
+            wait_for_ready=False,
+        )
+        try:
+            return await self._watch(rpc, reader, call)
+        except ProtocolError as problem:
+            return reader.broken(problem)
+        except grpc.aio.AioRpcError as problem:
+            self._catalogue.doubt(problem.code())
+            return reader.outcome or failed_with(problem, call, reader.worker_id)
+        finally:
+            rpc.cancel()
+
+    def availability(self, skill_id: SkillId) -> SkillAvailability:
+        """What is known of a skill, from the last list that could be read."""
+        return SkillAvailability(
+            has_target=True,
+            is_catalogue_known=self._catalogue.is_known,
+            info=self._catalogue.skills.get(skill_id),
+        )
+
+    def catalogue(self) -> Mapping[str, SkillInfo]:
+        """What the runner last said it offers, by id."""
+        return self._catalogue.skills
+
+    async def wait_until_asked(self) -> None:
+        """The runner has been asked for its list once, whether it answered or not; at most 2 s."""
+        with anyio.move_on_after(_FIRST_LIST_WITHIN_S):
+            await self._catalogue.asked.wait()
+
+    async def refresh(self) -> bool:
+        """The list of skills is what the runner says now; false when it cannot be read."""
+        if self._stub is None:
+            return False
+        return await self._catalogue.refresh(self._stub)
+
+    async def __aenter__(self) -> Self:
+        """Open the channel and keep the list of skills fresh, in a task of its own."""
+        self._channel = self._open_channel()
+        self._stub = skill_runner_pb2_grpc.SkillRunnerServiceStub(self._channel)
+        self._task_group = await anyio.create_task_group().__aenter__()
+        self._task_group.start_soon(self._catalogue.keep_fresh, self._channel, self._stub)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        """Stop refreshing and close the channel; calls in flight are cancelled."""
+        is_handled: bool | None = None
+        if self._task_group is not None:
+            self._task_group.cancel_scope.cancel()
+            is_handled = await self._task_group.__aexit__(kind, problem, trace)
+        if self._channel is not None:
+            with anyio.CancelScope(shield=True):
+                await self._channel.close()
+        self._stub = None
+        return is_handled
+
+    async def _watch(
+        self,
+        rpc: "grpc.aio.UnaryStreamCall[skill_runner_pb2.ExecuteRequest, skill_runner_pb2.ExecuteResponse]",
+        reader: CallReader,
+        call: SkillCall,
+    ) -> Outcome:
+        """Read to the end, with one alarm clock: `accepted`, then silence, then closing; the deadline caps it."""
+        now = anyio.current_time
+        ends_at = now() + call.timeout_s
+        silence_s = self._heartbeat_interval_s * SILENT_INTERVALS_MAX
+        with anyio.CancelScope(deadline=min(ends_at, now() + self._accepted_within_s)) as alarm:
+            async for message in rpc:
+                reader.take(message)
+                if _is_too_large(reader.outcome):
+                    break
+                alarm.deadline = min(ends_at, now() + silence_s)
+                if reader.outcome is not None:
+                    alarm.deadline = now() + _CLOSE_WITHIN_S
+        if reader.outcome is not None:
+            return reader.outcome
+        if not alarm.cancelled_caught:
+            raise ProtocolError("The runner ended the call without result or failure")
+        return self._silent(reader, is_late=now() >= ends_at)
+
+    def _silent(self, reader: CallReader, *, is_late: bool) -> Failed:
+        if is_late:
+            failure = Failure(code=SKILL_TIMEOUT, message="The skill did not finish in time", retryable=True)
+        elif reader.is_accepted:
+            failure = Failure(code=HEARTBEAT_TIMEOUT, message="The skill's runner fell silent", retryable=True)
+        else:
+            message = f"The skill's runner did not accept the call within {self._accepted_within_s:g} s"
+            failure = Failure(code=SKILL_UNAVAILABLE, message=message, retryable=True)
+        return Failed(failure=failure, worker_id=reader.worker_id)
+
+    def _request(self, call: SkillCall) -> skill_runner_pb2.ExecuteRequest:
+        request = skill_runner_pb2.ExecuteRequest(
+            skill_id=call.skill_id,
+            idempotency_key=call.idempotency_key,
+            run_id=call.run_id,
+            step_id=call.step_id,
+            attempt=call.attempt,
+            fencing_token=call.fencing_token,
+            input_json=call.input_json,
+            input_hash=call.input_hash,
+            workflow_name=call.workflow_name,
+            tenant=call.tenant,
+        )
+        request.deadline.FromDatetime(datetime.now(UTC) + timedelta(seconds=call.timeout_s))
+        request.heartbeat_interval.FromTimedelta(timedelta(seconds=self._heartbeat_interval_s))
+        return request
+
+    def _open_channel(self) -> grpc.aio.Channel:
+        if self._endpoint.transport is Transport.TLS:
+            credentials = grpc.ssl_channel_credentials(self._root_certificates)
+            return grpc.aio.secure_channel(self._endpoint.address, credentials, options=_OPTIONS)
+        return grpc.aio.insecure_channel(self._endpoint.address, options=_OPTIONS)
+
+
+def _is_too_large(outcome: Outcome | None) -> bool:
+    """Whether to stop reading at once: what follows is of no interest."""
+    return isinstance(outcome, Failed) and outcome.failure.code == OUTPUT_TOO_LARGE

@@ -1,0 +1,27 @@
+"""Reads protobuf's Struct as the JSON it stands for: whole numbers within ±(2^53−1) are integers."""
+
+from google.protobuf.struct_pb2 import Struct, Value
+
+from runengine_server.domain.json_value import INTEGER_MAX, JsonObject, JsonValue
+
+
+def object_of(struct: Struct) -> JsonObject:
+    """The JSON object a Struct stands for."""
+    return {key: _value_of(value) for key, value in struct.fields.items()}
+
+
+def _value_of(value: Value) -> JsonValue:
+    match value.WhichOneof("kind"):
+        case "number_value":
+            number = value.number_value
+            return int(number) if number.is_integer() and abs(number) <= INTEGER_MAX else number
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+        case "struct_value":
+            return object_of(value.struct_value)
+        case "list_value":
+            return [_value_of(item) for item in value.list_value.values]
+        case _:
+            return None
