@@ -1,38 +1,37 @@
 """Events as watchers read them, and the hints that there may be more."""
 
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from runengine_server.domain.events import RunEvent
 from runengine_server.domain.ids import RunKey
+from runengine_server.domain.states import RunStatus
 from runengine_server.domain.workflow import Workflow
+from runengine_server.ports.run_reader import RunIdentity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventPage:
-    """Events after a sequence, in order, and the newest sequence of the run at that moment."""
+    """Events after a sequence, in order, with the newest sequence and the status of the run at that same moment."""
 
-    events: Sequence[RunEvent]
+    events: tuple[RunEvent, ...]
     last_sequence: int
+    status: RunStatus
 
 
 class EventLog(Protocol):
     """The stored events of runs."""
 
-    async def read(self, run: RunKey, workflow: Workflow, *, after: int, limit: int) -> EventPage:
-        """Up to `limit` events with a sequence above `after`, without gaps."""
+    async def read(self, run: RunIdentity, workflow: Workflow, *, after: int, limit: int) -> EventPage | None:
+        """Up to `limit` events with a sequence above `after`; None when retention has removed the run.
 
-    async def last_sequences(self, runs: Sequence[RunKey]) -> dict[RunKey, int]:
-        """The newest sequence of each run, in one round trip."""
+        They have no gaps among them; the first is above `after` + 1 when those before it are no longer retained.
+        """
 
-
-class EventHints(Protocol):
-    """Wakes watchers when a run may have new events; a hint, never the truth: readers re-read the log."""
-
-    def subscribe(self, run: RunKey) -> AbstractAsyncContextManager["Subscription"]:
-        """Be woken for a run's events while the context is open."""
+    async def last_sequences(self, runs: Collection[RunKey]) -> Mapping[RunKey, int]:
+        """The newest sequence of each run that exists, in one round trip."""
 
 
 class Subscription(Protocol):
@@ -40,3 +39,19 @@ class Subscription(Protocol):
 
     async def wait(self, timeout_s: float) -> bool:
         """Return True once something may have happened since the last call, False after the timeout."""
+
+
+class EventHints(Protocol):
+    """Wakes watchers when a run may have new events; a hint, never the truth: readers re-read the log."""
+
+    def subscribe(self, run: RunKey) -> AbstractContextManager[Subscription]:
+        """Be woken for a run's events while the context is open."""
+
+    def watched(self) -> Sequence[RunKey]:
+        """The runs that someone subscribes to."""
+
+    def wake(self, runs: Iterable[RunKey]) -> None:
+        """Ring every bell of these runs."""
+
+    def wake_all(self) -> None:
+        """Ring every bell: hints may have been lost."""

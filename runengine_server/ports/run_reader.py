@@ -6,15 +6,34 @@ from datetime import datetime
 from typing import Protocol
 
 from runengine_server.domain.artifact import Artifact
-from runengine_server.domain.ids import RunId, RunKey, StepNo, Tenant
+from runengine_server.domain.ids import RunId, RunKey, StepNo, Tenant, WorkflowDigest
 from runengine_server.domain.run import Run, Step
 from runengine_server.domain.states import RunStatus, StepStatus, TriggerType
 from runengine_server.domain.workflow import Workflow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunIdentity:
+    """What never changes of a run and is needed to read the rest of it."""
+
+    key: RunKey
+    run_id: RunId
+    tenant: Tenant
+    workflow_digest: WorkflowDigest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """A run as it is stored: `run.failed_step` is left None and its number given instead, to be named by the workflow."""
+
+    key: RunKey
+    run: Run
+    failed_step: StepNo | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
-    """Which runs of a tenant; empty or None means any."""
+    """Which runs of a tenant; empty or None means any; `created_after` is inclusive."""
 
     workflow_name: str = ""
     statuses: Sequence[RunStatus] = ()
@@ -25,41 +44,59 @@ class RunFilter:
     trigger_type: TriggerType | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFilter:
+    """Which steps of a run, from a number on; no statuses means any.
+
+    `is_full` adds outputs and attempts (never the input, which is derived). Then the answer ends before the outputs
+    exceed `output_bytes_max`, but not before the first step.
+    """
+
+    from_step: StepNo = StepNo(0)
+    limit: int
+    statuses: Sequence[StepStatus] = ()
+    is_full: bool = False
+    output_bytes_max: int = 2**21
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSteps:
+    """Steps in definition order and the run they belong to, of one moment: `row.run.last_sequence` says which.
+
+    `has_more` when steps of the filter follow. Levels, inputs and progress are left for the service to fill in.
+    """
+
+    row: RunRow
+    steps: Sequence[tuple[StepNo, Step]]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class ArtifactPlace:
+    """Where an artifact stands among those of a run."""
+
+    step: StepNo
+    ordinal: int
+
+
 class RunReader(Protocol):
     """Read models, derived from definition, state, queue and results; each answer is of one snapshot."""
 
-    async def key(self, tenant: Tenant, run_id: RunId) -> RunKey | None:
-        """The internal number of a tenant's run."""
+    async def find(self, tenant: Tenant, run_id: RunId) -> RunIdentity | None:
+        """A tenant's run; None also for another tenant's."""
 
-    async def run(self, tenant: Tenant, run_id: RunId, *, is_full: bool) -> Run | None:
-        """One run; the payload only when `is_full`."""
+    async def run(self, run: RunIdentity, *, is_full: bool) -> RunRow | None:
+        """One run, the payloads only when `is_full`; None when retention has removed it."""
 
     async def runs(
         self, tenant: Tenant, where: RunFilter, *, before: RunKey | None, limit: int
-    ) -> Sequence[tuple[RunKey, Run]]:
-        """Runs, newest first, older than `before`."""
+    ) -> Sequence[RunRow]:
+        """Runs in the BASIC view, newest first, older than `before`."""
 
-    async def steps(
-        self,
-        tenant: Tenant,
-        run_id: RunId,
-        workflow: Workflow,
-        *,
-        from_step: StepNo,
-        limit: int,
-        statuses: Sequence[StepStatus],
-        is_full: bool,
-    ) -> tuple[Sequence[tuple[StepNo, Step]], int]:
-        """Steps in definition order from a number on, and the event sequence they are as of; level is left 0."""
+    async def steps(self, run: RunIdentity, workflow: Workflow, where: StepFilter) -> RunSteps | None:
+        """The steps a filter selects; None when retention has removed the run."""
 
     async def artifacts(
-        self,
-        tenant: Tenant,
-        run_id: RunId,
-        workflow: Workflow,
-        *,
-        step_id: str,
-        after: tuple[int, int] | None,
-        limit: int,
-    ) -> Sequence[tuple[tuple[int, int], Artifact]]:
-        """A run's artifacts, those of reused steps included, in order of (step number, ordinal)."""
+        self, run: RunIdentity, workflow: Workflow, *, step: StepNo | None, after: ArtifactPlace | None, limit: int
+    ) -> Sequence[tuple[ArtifactPlace, Artifact]]:
+        """A run's artifacts, those of reused steps included, in order of place; only one step's unless `step` is None."""

@@ -8,7 +8,7 @@ from runengine_server.domain.artifact import ProducedArtifact
 from runengine_server.domain.cache import CacheDecision, Fingerprint
 from runengine_server.domain.failure import Failure
 from runengine_server.domain.ids import EngineNo, RunKey, StepNo
-from runengine_server.domain.states import OutputSource
+from runengine_server.domain.states import OutputSource, RunStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +97,27 @@ Completion = StepExecuted | StepReused | AttemptFailed | StepFailed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """What one tick did: which completions were accepted (same order), what was leased, which runs ended.
+class EndedRun:
+    """A run that became terminal; `duration_ms` from its creation, the rest only when it failed."""
 
-    `next_available_s`: when nothing was leased, seconds until a delayed step becomes available; None when there is none.
+    run: RunKey
+    status: RunStatus
+    duration_ms: int
+    failed_step: StepNo | None
+    failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What one tick did: which completions were accepted (same order), what was leased, which runs began and ended.
+
+    `next_available_s`: when nothing was leased, seconds until a delayed step is available; None when there is none.
     """
 
     accepted: Sequence[bool]
     leases: Sequence[Lease]
-    ended: Sequence[RunKey]
+    begun: Sequence[RunKey]
+    ended: Sequence[EndedRun]
     next_available_s: float | None
 
 

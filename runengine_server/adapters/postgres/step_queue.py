@@ -3,17 +3,19 @@
 from collections.abc import Sequence
 from typing import assert_never
 
+import asyncpg
 import orjson
 
 from runengine_server.adapters.postgres.database import Database
-from runengine_server.adapters.postgres.encoding import encode_body, encode_decision, encode_failure
+from runengine_server.adapters.postgres.encoding import decode_failure, encode_body, encode_decision, encode_failure
 from runengine_server.adapters.postgres.queries import sql
 from runengine_server.domain.ids import EngineNo, RunKey, StepNo
-from runengine_server.domain.states import OutputSource, StepStatus
+from runengine_server.domain.states import OutputSource, RunStatus, StepStatus
 from runengine_server.ports.step_queue import (
     AttemptFailed,
     Completion,
     Dependents,
+    EndedRun,
     Lease,
     StepExecuted,
     StepFailed,
@@ -42,12 +44,12 @@ class PostgresStepQueue:
             columns.add(completion)
         row = await self._database.fetchrow(self._tick, engine, capacity, *columns.arguments())
         assert row is not None
-        accepted, run, step, epoch, attempt, losses, ended, next_available_ms = row
         return Turn(
-            accepted=accepted or (),
-            leases=[Lease(*lease) for lease in zip(run, step, epoch, attempt, losses, strict=True)],
-            ended=ended,
-            next_available_s=None if next_available_ms is None else next_available_ms / 1000,
+            accepted=row["is_accepted"] or (),
+            leases=_leases(row),
+            begun=row["begun"],
+            ended=_ended(row),
+            next_available_s=None if row["next_available_ms"] is None else row["next_available_ms"] / 1000,
         )
 
     async def owned(self, engine: EngineNo) -> Sequence[Lease]:
@@ -90,6 +92,30 @@ class PostgresEngineRegistry:
     async def ensure_partitions(self) -> None:
         """Make the partitions that the next runs will need."""
         await self._database.fetchval(sql("partitions_ensure"))
+
+
+def _leases(row: asyncpg.Record) -> list[Lease]:
+    return [
+        Lease(*lease)
+        for lease in zip(row["l_run"], row["l_step"], row["l_epoch"], row["l_attempt"], row["l_losses"], strict=True)
+    ]
+
+
+def _ended(row: asyncpg.Record) -> list[EndedRun]:
+    if row["e_run"] is None:
+        return []
+    return [
+        EndedRun(
+            run=run,
+            status=RunStatus(status),
+            duration_ms=duration_ms,
+            failed_step=failed_step,
+            failure=decode_failure(error) if error else None,
+        )
+        for run, status, duration_ms, failed_step, error in zip(
+            row["e_run"], row["e_status"], row["e_duration_ms"], row["e_failed_step"], row["e_error"], strict=True
+        )
+    ]
 
 
 class _Columns:

@@ -16,15 +16,14 @@ END $$;
 CREATE FUNCTION moves_apply(
     at timestamptz,
     m_run bigint[], m_step integer[], m_attempt integer[], m_ordinal integer[],
-    m_from smallint[], m_to smallint[], m_next_at timestamptz[]
-) RETURNS bigint[]
+    m_from smallint[], m_to smallint[], m_next_at timestamptz[],
+    OUT begun bigint[], OUT ended bigint[]
+)
 LANGUAGE plpgsql AS $$
 -- Appends one event per move, in order, and counts it in the run's progress. The caller holds the progress rows.
 -- A queued run begins with its first lease (or with its end); a run whose last step succeeded is completed.
--- A move without states is an ARTIFACT event. Returns the runs that completed. The only place that numbers events
--- of steps.
-DECLARE
-    ended bigint[];
+-- A move without states is an ARTIFACT event. Returns the runs that began and those that completed. The only place that
+-- numbers events of steps.
 BEGIN
     WITH moves AS (
         SELECT
@@ -118,10 +117,11 @@ BEGIN
             updated_at = at
         FROM totals AS t
         WHERE p.run = t.run
-        RETURNING p.run, t.ends
+        RETURNING p.run, t.begins, t.ends
     )
-    SELECT coalesce(array_agg(run) FILTER (WHERE ends), '{}') INTO ended FROM counted;
-    RETURN ended;
+    SELECT coalesce(array_agg(c.run) FILTER (WHERE c.begins), '{}'), coalesce(array_agg(c.run) FILTER (WHERE c.ends), '{}')
+    INTO begun, ended
+    FROM counted AS c;
 END $$;
 
 CREATE FUNCTION run_stop(p_run bigint, p_status smallint, p_code text, p_message text, p_error bytea) RETURNS void
@@ -247,7 +247,10 @@ CREATE FUNCTION tick(
     d_index integer[], d_step integer[], d_timeout_ms integer[],
     OUT is_accepted boolean[],
     OUT l_run bigint[], OUT l_step integer[], OUT l_epoch bigint[], OUT l_attempt integer[], OUT l_losses integer[],
-    OUT ended bigint[], OUT next_available_ms integer
+    OUT begun bigint[],
+    OUT e_run bigint[], OUT e_status smallint[], OUT e_duration_ms bigint[], OUT e_failed_step integer[],
+    OUT e_error bytea[],
+    OUT next_available_ms integer
 )
 LANGUAGE plpgsql AS $$
 -- One scheduler turn, one transaction: commits what attempts returned (fenced by engine and epoch: stale ones come back as
@@ -271,11 +274,12 @@ DECLARE
     -- moves
     m_run bigint[] := '{}'; m_step integer[] := '{}'; m_attempt integer[] := '{}'; m_ordinal integer[] := '{}';
     m_from smallint[] := '{}'; m_to smallint[] := '{}'; m_next_at timestamptz[] := '{}';
+    ended bigint[] := '{}';
     stopped bigint;
     n integer;
 BEGIN
     is_accepted := array_fill(false, ARRAY[total]);
-    l_run := '{}'; l_step := '{}'; l_epoch := '{}'; l_attempt := '{}'; l_losses := '{}'; ended := '{}';
+    l_run := '{}'; l_step := '{}'; l_epoch := '{}'; l_attempt := '{}'; l_losses := '{}'; begun := '{}';
 
     IF total > 0 THEN
         PERFORM FROM run_progress AS p WHERE p.run = ANY (c_run) ORDER BY p.run FOR UPDATE;
@@ -531,7 +535,8 @@ BEGIN
         m_next_at := m_next_at || array_fill(NULL::timestamptz, ARRAY[n]);
     END IF;
     IF cardinality(m_run) > 0 THEN
-        ended := moves_apply(at, m_run, m_step, m_attempt, m_ordinal, m_from, m_to, m_next_at);
+        SELECT a.begun, a.ended INTO begun, ended
+        FROM moves_apply(at, m_run, m_step, m_attempt, m_ordinal, m_from, m_to, m_next_at) AS a;
     END IF;
 
     FOREACH stopped IN ARRAY coalesce(failing, '{}') LOOP
@@ -539,6 +544,17 @@ BEGIN
             ended := ended || stopped;
         END IF;
     END LOOP;
+
+    IF cardinality(ended) > 0 THEN
+        SELECT
+            array_agg(p.run), array_agg(p.status),
+            array_agg((extract(epoch FROM p.ended_at - r.created_at) * 1000)::bigint),
+            array_agg(p.failed_step), array_agg(p.error)
+        INTO e_run, e_status, e_duration_ms, e_failed_step, e_error
+        FROM run_progress AS p
+        JOIN runs AS r ON r.run = p.run
+        WHERE p.run = ANY (ended);
+    END IF;
 
     l_run := r_run[1:n_self] || q_run;
     l_step := r_step[1:n_self] || q_step;

@@ -1,7 +1,8 @@
 -- name: step_queue_tick
 -- One scheduler turn; see the function for what it does and in which order it locks.
 SELECT
-    is_accepted, l_run, l_step, l_epoch, l_attempt, l_losses, ended, next_available_ms
+    is_accepted, l_run, l_step, l_epoch, l_attempt, l_losses, begun,
+    e_run, e_status, e_duration_ms, e_failed_step, e_error, next_available_ms
 FROM tick(
     $1, $2,
     $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
