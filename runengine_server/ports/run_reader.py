@@ -24,7 +24,7 @@ class RunIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
-    """A run as it is stored: `run.failed_step` is left None and its number given instead, to be named by the workflow."""
+    """A run as stored: `run.failed_step` is None and its number given instead, for the workflow to name."""
 
     key: RunKey
     run: Run
@@ -52,7 +52,7 @@ class StepFilter:
     exceed `output_bytes_max`, but not before the first step.
     """
 
-    from_step: StepNo = StepNo(0)
+    from_step: StepNo
     limit: int
     statuses: Sequence[StepStatus] = ()
     is_full: bool = False
@@ -88,9 +88,7 @@ class RunReader(Protocol):
     async def run(self, run: RunIdentity, *, is_full: bool) -> RunRow | None:
         """One run, the payloads only when `is_full`; None when retention has removed it."""
 
-    async def runs(
-        self, tenant: Tenant, where: RunFilter, *, before: RunKey | None, limit: int
-    ) -> Sequence[RunRow]:
+    async def runs(self, tenant: Tenant, where: RunFilter, *, before: RunKey | None, limit: int) -> Sequence[RunRow]:
         """Runs in the BASIC view, newest first, older than `before`."""
 
     async def steps(self, run: RunIdentity, workflow: Workflow, where: StepFilter) -> RunSteps | None:
@@ -99,4 +97,4 @@ class RunReader(Protocol):
     async def artifacts(
         self, run: RunIdentity, workflow: Workflow, *, step: StepNo | None, after: ArtifactPlace | None, limit: int
     ) -> Sequence[tuple[ArtifactPlace, Artifact]]:
-        """A run's artifacts, those of reused steps included, in order of place; only one step's unless `step` is None."""
+        """A run's artifacts, also of reused steps, in order of place; only one step's unless `step` is None."""

@@ -1,0 +1,136 @@
+"""Tells every process what changed, by NOTIFY: hints that cost latency when lost, never correctness."""
+
+import random
+from collections.abc import Awaitable, Callable, Collection, Iterable
+
+import anyio
+
+from runengine_server.adapters.postgres.database import Connection
+from runengine_server.adapters.postgres.event_hub import EventHub
+from runengine_server.adapters.postgres.hint_connection import CHANNEL, LOST, hint_connection
+from runengine_server.adapters.postgres.hint_payload import Hints, decode_hints, encode_hints
+from runengine_server.domain.ids import RunKey
+
+# A busy engine would otherwise notify once a turn: 5,000 commits a second for nothing anyone could see.
+NOTIFY_SPACING_S = 0.005
+
+_BACKOFF_S_MIN = 0.1
+_BACKOFF_S_MAX = 5.0
+
+
+class PostgresHints:
+    """Sends and receives hints; `run()` must be running for other processes to hear and be heard.
+
+    Announcing never blocks and never fails: this process is told at once, the others with the next notification.
+    """
+
+    def __init__(
+        self,
+        database_url: str,
+        hub: EventHub,
+        *,
+        on_ready: Callable[[], None] = lambda: None,
+        on_cancelled: Callable[[Collection[RunKey]], None] = lambda runs: None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """Prepare; nothing is connected before `run()`.
+
+        Args:
+            database_url: leads to the server itself, not to a transaction pooler.
+            hub: whose bells ring for events of runs.
+            on_ready: steps may have become ready somewhere.
+            on_cancelled: these runs were stopped; attempts of theirs may be abandoned.
+            jitter: uniform in 0 … 1.
+        """
+        self._database_url = database_url
+        self._hub = hub
+        self._on_ready = on_ready
+        self._on_cancelled = on_cancelled
+        self._jitter = jitter
+        self._outgoing = Hints()
+        self._arrived = anyio.Event()
+        self._notifier_pid = 0
+
+    def announce_events(self, runs: Collection[RunKey]) -> None:
+        """These runs have new events."""
+        self._hub.wake(runs)
+        self._outgoing.add_events(runs)
+        self._arrived.set()
+
+    def announce_ready(self, *, is_local: bool = True) -> None:
+        """Steps became ready; `is_local` False when this process has no room for them."""
+        if is_local:
+            self._on_ready()
+        self._outgoing.is_ready = True
+        self._arrived.set()
+
+    def announce_cancelled(self, runs: Collection[RunKey]) -> None:
+        """These runs were stopped while steps of theirs may be running."""
+        self._on_cancelled(runs)
+        self._outgoing.add_cancelled(runs)
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Listen and notify until cancelled; a lost connection is replaced."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._forever, self._listen)
+            tasks.start_soon(self._forever, self._notify)
+
+    async def _forever(self, serve: Callable[[Connection, Callable[[], None]], Awaitable[None]]) -> None:
+        failures = 0
+
+        def works() -> None:
+            nonlocal failures
+            failures = 0
+
+        while True:
+            try:
+                async with hint_connection(self._database_url) as connection:
+                    await serve(connection, works)
+            except LOST:
+                pass
+            failures = min(failures + 1, 10)
+            delay_s = min(_BACKOFF_S_MAX, _BACKOFF_S_MIN * 2 ** (failures - 1))
+            await anyio.sleep(delay_s * (1 + self._jitter()) / 2)
+
+    async def _listen(self, connection: Connection, works: Callable[[], None]) -> None:
+        lost = anyio.Event()
+        connection.add_termination_listener(lambda _: lost.set())
+        await connection.add_listener(CHANNEL, self._hear)
+        works()
+        # Whatever was said while nobody listened is not repeated.
+        self._hub.wake_all()
+        self._on_ready()
+        await lost.wait()
+
+    def _hear(self, connection: object, pid: int, channel: str, payload: object) -> None:
+        if pid == self._notifier_pid:
+            return  # Already told.
+        hints = decode_hints(str(payload))
+        if hints.has_many:
+            self._hub.wake_all()
+        self._hub.wake(hints.events)
+        if hints.cancelled:
+            self._on_cancelled(hints.cancelled)
+        if hints.is_ready:
+            self._on_ready()
+
+    async def _notify(self, connection: Connection, works: Callable[[], None]) -> None:
+        self._notifier_pid = connection.get_server_pid()
+        while True:
+            await self._arrived.wait()
+            self._arrived = anyio.Event()
+            hints, self._outgoing = self._outgoing, Hints()
+            try:
+                await _send(connection, encode_hints(hints))
+            except LOST:
+                self._outgoing.merge(hints)
+                self._arrived.set()
+                raise
+            works()
+            await anyio.sleep(NOTIFY_SPACING_S)
+
+
+async def _send(connection: Connection, payloads: Iterable[str]) -> None:
+    for payload in payloads:
+        await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, payload)

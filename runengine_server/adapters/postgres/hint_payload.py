@@ -1,0 +1,90 @@
+"""What a notification says: which runs have events, which were cancelled, whether work became ready."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from runengine_server.domain.ids import RunKey
+
+PAYLOAD_BYTES_MAX = 7900  # PostgreSQL refuses 8000 and more.
+RUNS_MAX = 5000  # Beyond it "all runs" is cheaper to send and to act on.
+
+
+@dataclass(slots=True)
+class Hints:
+    """Hints collected since the last notification. `has_many`: events of more runs than worth naming."""
+
+    events: set[RunKey] = field(default_factory=set)
+    cancelled: set[RunKey] = field(default_factory=set)
+    is_ready: bool = False
+    has_many: bool = False
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to say."""
+        return bool(self.events or self.cancelled or self.is_ready or self.has_many)
+
+    def add_events(self, runs: Iterable[RunKey]) -> None:
+        """These runs have new events."""
+        if not self.has_many:
+            self.events.update(runs)
+            if len(self.events) > RUNS_MAX:
+                self.has_many = True
+                self.events.clear()
+
+    def add_cancelled(self, runs: Iterable[RunKey]) -> None:
+        """These runs were cancelled; dropped beyond the bound, since engines find out with their next renewal."""
+        if len(self.cancelled) < RUNS_MAX:
+            self.cancelled.update(runs)
+
+    def merge(self, other: "Hints") -> None:
+        """Say what the other one says too."""
+        self.has_many = self.has_many or other.has_many
+        self.is_ready = self.is_ready or other.is_ready
+        if self.has_many:
+            self.events.clear()
+        self.add_events(other.events)
+        self.add_cancelled(other.cancelled)
+
+
+def encode_hints(hints: Hints) -> Iterator[str]:
+    """One or more payloads that together say it: `r`, `e*`, `e1,2,3`, `c4,5`, joined by `;`."""
+    parts = []
+    if hints.is_ready:
+        parts.append("r")
+    if hints.has_many:
+        parts.append("e*")
+    length = sum(len(part) + 1 for part in parts)
+    for kind, runs in (("c", hints.cancelled), ("e", hints.events)):
+        named: list[str] = []
+        for run in sorted(runs):
+            number = str(run)
+            if length + len(number) + 2 > PAYLOAD_BYTES_MAX:
+                yield ";".join([*parts, *([kind + ",".join(named)] if named else [])])
+                parts, named, length = [], [], 0
+            named.append(number)
+            length += len(number) + 2
+        if named:
+            parts.append(kind + ",".join(named))
+    if parts:
+        yield ";".join(parts)
+
+
+def decode_hints(payload: str) -> Hints:
+    """What a payload says; parts of a kind that this version does not know are ignored."""
+    hints = Hints()
+    for part in payload.split(";"):
+        match part[:1]:
+            case "r":
+                hints.is_ready = True
+            case "e" if part == "e*":
+                hints.has_many = True
+            case "e":
+                hints.events.update(_runs(part))
+            case "c":
+                hints.cancelled.update(_runs(part))
+            case _:
+                pass
+    return hints
+
+
+def _runs(part: str) -> Iterator[RunKey]:
+    return (RunKey(int(number)) for number in part[1:].split(",") if number.isdecimal())

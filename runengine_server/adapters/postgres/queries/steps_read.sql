@@ -1,0 +1,56 @@
+-- name: steps_read
+-- The steps of a run from number $2 to the last of $3, each from where it is now: results, queue, or neither (pending).
+-- $4: only these statuses; empty means any.
+SELECT
+    n.step, now_at.status,
+    s.source, s.input_hash, s.decision, s.producer_run, s.producer_step, producer.id AS producer_id,
+    CASE
+        WHEN s.run IS NULL THEN coalesce(q.attempt - (q.engine IS NULL)::integer, 0)
+        -- cancelled before the attempt it was queued for
+        WHEN s.status = 7 AND s.started_at IS NULL THEN greatest(s.attempt - 1, 0)
+        ELSE s.attempt
+    END AS attempt,
+    coalesce(s.lease_losses, q.lease_losses, 0) AS lease_losses,
+    coalesce(s.ready_at, q.ready_at) AS ready_at,
+    coalesce(s.started_at, q.leased_at, tried.started_at) AS started_at,
+    s.ended_at,
+    CASE WHEN q.engine IS NULL AND q.available_at > clock_timestamp() THEN q.available_at END AS next_attempt_at,
+    coalesce(s.error, tried.error) AS error,
+    published.ids AS artifact_ids
+FROM generate_series($2::integer, $3::integer - 1) AS n (step)
+LEFT JOIN step_results AS s ON s.run = $1::bigint AND s.step = n.step
+LEFT JOIN step_queue AS q ON q.run = $1 AND q.step = n.step
+CROSS JOIN LATERAL (
+    SELECT coalesce(s.status, CASE WHEN q.run IS NULL THEN 1 WHEN q.engine IS NULL THEN 2 ELSE 3 END)::smallint AS status
+) AS now_at
+LEFT JOIN runs AS producer ON producer.run = s.producer_run
+-- The last failed try of a step that will be tried again.
+LEFT JOIN LATERAL (
+    SELECT t.started_at, t.error
+    FROM step_attempts AS t
+    WHERE t.run = $1 AND t.step = n.step AND q.attempt > 1
+    ORDER BY t.lease_epoch DESC
+    LIMIT 1
+) AS tried ON true
+-- Artifacts belong to whoever produced the output.
+LEFT JOIN LATERAL (
+    SELECT array_agg(a.id ORDER BY a.ordinal) AS ids
+    FROM artifacts AS a
+    WHERE a.run = s.producer_run AND a.step = s.producer_step
+) AS published ON true
+WHERE cardinality($4::smallint[]) = 0 OR now_at.status = ANY ($4)
+ORDER BY n.step
+LIMIT $5::integer
+
+-- name: step_attempts_read
+-- The failed tries of some steps of a run, oldest first.
+SELECT t.step, t.attempt, t.started_at, t.ended_at, t.worker_id, t.error
+FROM step_attempts AS t
+WHERE t.run = $1::bigint AND t.step = ANY ($2::smallint[])
+ORDER BY t.step, t.lease_epoch
+
+-- name: step_outputs_read
+-- Output bodies by producer.
+SELECT o.run, o.step, o.is_compressed, o.body
+FROM unnest($1::bigint[], $2::smallint[]) AS p (run, step)
+JOIN outputs AS o ON o.run = p.run AND o.step = p.step
