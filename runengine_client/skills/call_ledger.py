@@ -1,6 +1,7 @@
 """Keeps a record of every call a skill server started, joined, replayed and ended, for operators and tests."""
 
 import json
+import logging
 import os
 from collections import deque
 from collections.abc import Iterable
@@ -10,6 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from runengine_client.skills.context import CallFacts
+
+_log = logging.getLogger("runengine.skills")
 
 
 class LedgerEvent(StrEnum):
@@ -79,7 +82,10 @@ class CallLedger:
         )
         self._records.append(record)
         if self._descriptor is not None:
-            os.write(self._descriptor, json.dumps(asdict(record)).encode() + b"\n")
+            try:
+                os.write(self._descriptor, json.dumps(asdict(record)).encode() + b"\n")
+            except OSError:
+                _log.exception("Ledger cannot be written")  # a record, not a condition for running
 
     def close(self) -> None:
         """The file is closed; further records stay in memory only."""

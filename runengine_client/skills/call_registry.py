@@ -1,5 +1,6 @@
 """Decides what an Execute means: start a call, join the one in flight, or repeat the success it had."""
 
+import logging
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from runengine_client.skills.definition import Skill
 from runengine_client.skills.invocation import CallFailed, CallSucceeded
 from runengine_client.skills.replay_store import CallKey, FinishedCall, ReplayStore
 from runengine_client.skills.running_call import CallOrder, RunningCall
+
+_log = logging.getLogger("runengine.skills")
 
 # A call this close to its deadline has timed out for the engine: its next attempt must not join it.
 _TIMED_OUT_S: Final = 0.25
@@ -159,6 +162,10 @@ class CallRegistry:
     async def _run(self, key: CallKey, call: RunningCall) -> None:
         try:
             await call.run(self._slots_of(call.skill), self._threads)
+        except Exception:
+            # The boundary of one call: a defect here must not end the others.
+            _log.exception("Skill call broke: runId=%s, stepId=%s", call.facts.run_id, call.facts.step_id)
+            call.cancel(CallFailed(code="SKILL_FAILED", message="The skill's runner broke", retryable=True))
         finally:
             if self._lingering.get(key) is call:
                 del self._lingering[key]

@@ -1,5 +1,6 @@
 """Serves skills over gRPC: one process, one address, one artifact folder."""
 
+import asyncio
 import ipaddress
 import logging
 import os
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 import grpc
-from anyio.abc import TaskGroup
 
 from runengine_client.pb.runengine.v1 import skill_runner_pb2, skill_runner_pb2_grpc
 from runengine_client.skills.artifact_folder import ArtifactFolder
@@ -58,7 +58,7 @@ class SkillServerLimits:
 
 
 class SkillServer:
-    """Runs skills for engines; `async with` it, or call `start` and `stop` from one task.
+    """Runs skills for engines; `async with` it, or call `start` and `stop`.
 
     In-flight calls and successes kept for replay live in memory: engines may come and go freely, but a restart of this
     server runs its unfinished calls again.
@@ -107,7 +107,8 @@ class SkillServer:
         self.artifact_folder = ArtifactFolder(artifact_dir, readable_roots=readable_dirs)
         self.ledger = CallLedger(self.worker_id, ledger_path)
         self.address = address
-        self._task_group: TaskGroup | None = None
+        self._calls: asyncio.Task[None] | None = None
+        self._stopping: anyio.Event | None = None
         self._server: grpc.aio.Server | None = None
         self._health: aio.HealthServicer | None = None
         self._registry: CallRegistry | None = None
@@ -118,23 +119,11 @@ class SkillServer:
         Raises:
             OSError: the address cannot be bound.
         """
-        task_group = anyio.create_task_group()
-        self._registry = CallRegistry(
-            artifact_folder=self.artifact_folder,
-            ledger=self.ledger,
-            replays=ReplayStore(
-                count_max=self._limits.replay_count_max,
-                bytes_max=self._limits.replay_bytes_max,
-                ttl_s=self._limits.replay_ttl_s,
-            ),
-            task_group=task_group,
-            threads_max=self._limits.threads_max,
-            calls_max=self._limits.calls_max,
-        )
+        registry = await self._start_calls()
         server = grpc.aio.server(options=_OPTIONS)
         servicer = SkillRunnerServicer(
             self._skills,
-            self._registry,
+            registry,
             worker_id=self.worker_id,
             grace_s=self._limits.grace_s,
             token=self._token,
@@ -143,10 +132,12 @@ class SkillServer:
         self._health = _add_health(server)
         if self._has_reflection:
             _add_reflection(server)
-        self.address = self._bind(server)
-        await task_group.__aenter__()
-        self._task_group = task_group
-        await server.start()
+        try:
+            self.address = self._bind(server)
+            await server.start()
+        except BaseException:
+            await self._stop_calls()
+            raise
         self._server = server
 
     async def stop(self) -> None:
@@ -154,15 +145,14 @@ class SkillServer:
 
         A plain function that ignores its cancellation is waited for: its thread cannot be stopped.
         """
-        if self._server is None or self._registry is None or self._task_group is None:
+        if self._server is None or self._registry is None:
             return
         with anyio.CancelScope(shield=True):
             if self._health is not None:
                 await self._health.enter_graceful_shutdown()
             await self._registry.drain(self._limits.drain_s)
             await self._server.stop(_CLOSE_S)
-        self._task_group.cancel_scope.cancel()
-        await self._task_group.__aexit__(None, None, None)
+            await self._stop_calls()
         self._server = None
         self.ledger.close()
 
@@ -176,6 +166,39 @@ class SkillServer:
     ) -> None:
         """Stop."""
         await self.stop()
+
+    async def _start_calls(self) -> CallRegistry:
+        ready = anyio.Event()
+        self._stopping = anyio.Event()
+        # Not a task group of the caller's: `start` and `stop` may be called by different tasks, and a task group must
+        # be left by the task that entered it. `_stop_calls` awaits this task.
+        self._calls = asyncio.create_task(self._host_calls(ready, self._stopping))
+        await ready.wait()
+        assert self._registry is not None
+        return self._registry
+
+    async def _host_calls(self, ready: anyio.Event, stopping: anyio.Event) -> None:
+        limits = self._limits
+        async with anyio.create_task_group() as task_group:
+            self._registry = CallRegistry(
+                artifact_folder=self.artifact_folder,
+                ledger=self.ledger,
+                replays=ReplayStore(
+                    count_max=limits.replay_count_max, bytes_max=limits.replay_bytes_max, ttl_s=limits.replay_ttl_s
+                ),
+                task_group=task_group,
+                threads_max=limits.threads_max,
+                calls_max=limits.calls_max,
+            )
+            ready.set()
+            await stopping.wait()
+            task_group.cancel_scope.cancel()
+
+    async def _stop_calls(self) -> None:
+        if self._calls is not None and self._stopping is not None:
+            self._stopping.set()
+            await self._calls
+            self._calls = None
 
     def _bind(self, server: grpc.aio.Server) -> str:
         address = self._requested_address
