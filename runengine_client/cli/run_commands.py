@@ -1,0 +1,203 @@
+"""The commands on existing runs: watch, get, list, steps, artifacts, explain, cancel."""
+
+from typing import Annotated
+
+import typer
+
+from runengine_client.cli import exit_codes, options, tables
+from runengine_client.cli.follow import follow
+from runengine_client.cli.payload_argument import read_labels
+from runengine_client.cli.session import session_of
+from runengine_client.client import RunEngineClient
+from runengine_client.requests import RunFilter
+from runengine_client.states import RunStatus, StepStatus, TriggerType
+from runengine_client.types import Run
+
+LIMIT_DEFAULT = 20
+
+
+def watch(
+    context: typer.Context,
+    run_id: options.RunId,
+    after: Annotated[
+        int | None, typer.Option("--after", min=0, help="Only events after this number (with --output json).")
+    ] = None,
+) -> None:
+    """Follow a run until it ends. Ctrl-C leaves it running.
+
+    The exit status is 0 if it completed, 1 if it failed, 3 if it was cancelled.
+
+    Examples:
+
+      runengine watch RUN
+
+      runengine watch RUN --output json --after 41
+    """
+    session = session_of(context)
+    if after is not None and not session.is_json:
+        raise typer.BadParameter("--after needs --output json: the view starts with the run's present state")
+    session.run(
+        lambda client: follow(session, client, run_id, after),
+        on_interrupt=lambda: f"detached; the run goes on. Resume with: runengine watch {run_id}",
+    )
+
+
+def get(context: typer.Context, run_id: options.RunId, full: options.Full = False) -> None:
+    """Show a run as it is now.
+
+    Example:
+
+      runengine get RUN --output json
+    """
+    session = session_of(context)
+
+    async def command(client: RunEngineClient) -> int:
+        run = await client.get_run(run_id, full=full)
+        if session.is_json:
+            session.print_json(run)
+        else:
+            session.show(tables.run_table(run))
+            if full:
+                session.print_json({"triggerPayload": run.trigger_payload or {}})
+        return exit_codes.COMPLETED
+
+    session.run(command)
+
+
+def list_runs(
+    context: typer.Context,
+    workflow: Annotated[str, typer.Option(help="Only this workflow's.", show_default=False)] = "",
+    status: Annotated[list[RunStatus] | None, typer.Option(help="Only these; repeatable.", show_default=False)] = None,
+    label: options.Labels = None,
+    base_run: Annotated[str, typer.Option(help="Only updates and retries of this run.", show_default=False)] = "",
+    trigger_type: Annotated[TriggerType | None, typer.Option("--type", help="Only these.", show_default=False)] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most runs to show.")] = LIMIT_DEFAULT,
+) -> None:
+    """List runs, newest first.
+
+    Example:
+
+      runengine list --workflow campaign.build.v1 --status failed
+    """
+    session = session_of(context)
+    filters = RunFilter(workflow_name=workflow, statuses=status or [], labels=read_labels(label), base_run_id=base_run)
+    if trigger_type is not None:
+        filters["trigger_type"] = trigger_type
+
+    async def command(client: RunEngineClient) -> int:
+        runs: list[Run] = []
+        async for run in client.list_runs(page_size=min(limit, 500), **filters):
+            runs.append(run)
+            if len(runs) == limit:
+                break
+        if session.is_json:
+            session.print_json({"runs": runs})
+        elif runs:
+            session.show(tables.runs_table(runs))
+        else:
+            session.say("no runs")
+        return exit_codes.COMPLETED
+
+    session.run(command)
+
+
+def steps(
+    context: typer.Context,
+    run_id: options.RunId,
+    status: Annotated[list[StepStatus] | None, typer.Option(help="Only these; repeatable.", show_default=False)] = None,
+    full: options.Full = False,
+) -> None:
+    """List a run's steps: where each stands, how long it took and where its output comes from.
+
+    Examples:
+
+      runengine steps RUN --status failed
+
+      runengine steps RUN --full --output json
+    """
+    session = session_of(context)
+
+    async def command(client: RunEngineClient) -> int:
+        found = [step async for step in client.list_steps(run_id, statuses=status or [], full=full)]
+        if session.is_json or full:
+            session.print_json({"steps": found})
+        else:
+            session.show(tables.steps_table(found))
+        return exit_codes.COMPLETED
+
+    session.run(command)
+
+
+def artifacts(
+    context: typer.Context,
+    run_id: options.RunId,
+    step: Annotated[str, typer.Option(help="Only this step's.", show_default=False)] = "",
+) -> None:
+    """List a run's artifacts with their URIs, those of reused steps too.
+
+    Example:
+
+      runengine artifacts RUN --output json
+    """
+    session = session_of(context)
+
+    async def command(client: RunEngineClient) -> int:
+        found = [artifact async for artifact in client.list_artifacts(run_id, step_id=step)]
+        if session.is_json:
+            session.print_json({"artifacts": found})
+        elif found:
+            session.show(tables.artifacts_table(found))
+        else:
+            session.say("no artifacts")
+        return exit_codes.COMPLETED
+
+    session.run(command)
+
+
+def explain(
+    context: typer.Context,
+    run_id: options.RunId,
+    step_id: Annotated[str, typer.Argument(help="Id of the step.", show_default=False)],
+) -> None:
+    """Say why a step ran, was reused, waits or failed.
+
+    Example:
+
+      runengine explain RUN generate_bgm_track
+    """
+    session = session_of(context)
+
+    async def command(client: RunEngineClient) -> int:
+        explanation = await client.explain_step(run_id, step_id)
+        if session.is_json:
+            session.print_json(explanation)
+        else:
+            for sentence in explanation.text:
+                session.say(sentence)
+        return exit_codes.COMPLETED
+
+    session.run(command)
+
+
+def cancel(
+    context: typer.Context,
+    run_id: options.RunId,
+    reason: Annotated[str, typer.Option(help="Why; kept with the run.", show_default=False)] = "",
+) -> None:
+    """Cancel a run; one that has ended stays as it is.
+
+    Example:
+
+      runengine cancel RUN --reason "wrong brief"
+    """
+    session = session_of(context)
+
+    async def command(client: RunEngineClient) -> int:
+        cancelled = await client.cancel(run_id, reason)
+        if session.is_json:
+            session.print_json(cancelled)
+        else:
+            session.say(cancelled.message)
+        return exit_codes.COMPLETED
+
+    session.run(command)

@@ -1,0 +1,126 @@
+"""One run of the command: the connection it was given, where it prints, and how errors end it."""
+
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+import anyio
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from runengine_client.cli import exit_codes
+from runengine_client.cli.json_output import dumps
+from runengine_client.client import RunEngineClient
+from runengine_client.connection import TlsOptions
+from runengine_client.errors import RunEngineError
+from runengine_client.payload import JsonValue
+
+PLAIN_WIDTH = 240
+"""Columns where there is no terminal: wide enough that ids and uris are never cut."""
+
+Command = Callable[[RunEngineClient], Awaitable[int]]
+
+
+class Output(StrEnum):
+    """How results are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """The global options, and what commands do with them."""
+
+    target: str
+    token: str | None = None
+    tls: bool = False
+    tls_ca: Path | None = None
+    insecure_token: bool = False
+    output: Output = Output.TABLE
+    console: Console = field(default_factory=lambda: make_console(is_error=False))
+    errors: Console = field(default_factory=lambda: make_console(is_error=True))
+
+    @property
+    def is_json(self) -> bool:
+        """True when results are for a program."""
+        return self.output is Output.JSON
+
+    def client(self) -> RunEngineClient:
+        """A client for the server that the options name."""
+        tls: bool | TlsOptions = self.tls
+        if self.tls_ca is not None:
+            tls = TlsOptions(root_certificates=self.tls_ca.read_bytes())
+        return RunEngineClient(self.target, token=self.token, tls=tls, allow_insecure_token=self.insecure_token)
+
+    def run(
+        self, command: Callable[[RunEngineClient], Awaitable[int]], *, on_interrupt: Callable[[], str] | None = None
+    ) -> None:
+        """Run a command with a connected client and end the process with the status it returns.
+
+        Args:
+            command: does the work and returns the exit status.
+            on_interrupt: what to say after Ctrl-C; asked for when it happens.
+
+        Raises:
+            typer.Exit: always.
+        """
+
+        async def connected() -> int:
+            async with self.client() as client:
+                return await command(client)
+
+        try:
+            code = anyio.run(connected)
+        except RunEngineError as error:
+            self.print_error(error)
+            code = exit_codes.of_error(error)
+        except KeyboardInterrupt:
+            said = on_interrupt() if on_interrupt is not None else "interrupted"
+            self.errors.print(Text(said, style="yellow"), soft_wrap=True)
+            code = exit_codes.DETACHED
+        raise typer.Exit(code)
+
+    def print_error(self, error: RunEngineError) -> None:
+        """Say on standard error what went wrong, field by field."""
+        if self.is_json:
+            details: list[JsonValue] = [
+                {"field": each.field, "description": each.description} for each in error.violations
+            ]
+            body: dict[str, JsonValue] = {"code": error.reason, "message": error.message}
+            self.errors.file.write(dumps({"error": body | ({"details": details} if details else {})}) + "\n")
+            return
+        self.errors.print(Text.assemble(("error: ", "bold red"), f"{error.message} ({error.reason})"), soft_wrap=True)
+        for each in error.violations:
+            if each.field not in error.message:
+                self.errors.print(Text.assemble("  ", (each.field, "bold"), f": {each.description}"), soft_wrap=True)
+
+    def say(self, text: str | Text) -> None:
+        """Print a line, exactly as it is, never wrapped."""
+        self.console.print(text if isinstance(text, Text) else Text(text), soft_wrap=True)
+
+    def show(self, table: Table) -> None:
+        """Print a table."""
+        self.console.print(table)
+
+    def print_json(self, value: object, *, is_line: bool = False) -> None:
+        """Print a value for a program: indented, or as one line of a stream."""
+        self.console.file.write(dumps(value, is_line=is_line) + "\n")
+        self.console.file.flush()
+
+
+def make_console(*, is_error: bool) -> Console:
+    """A console on standard output or standard error, wide where nobody looks at it."""
+    stream = sys.stderr if is_error else sys.stdout
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else PLAIN_WIDTH)
+
+
+def session_of(context: typer.Context) -> Session:
+    """The session that the global options made."""
+    session = context.find_object(Session)
+    assert session is not None, "the callback makes it before every command"
+    return session
