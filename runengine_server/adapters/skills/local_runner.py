@@ -49,8 +49,8 @@ class _LocalCall:
         self.is_cancelled = False
         self.is_cached = True
         self.artifacts: list[Artifact] = []
-        self.started_at = asyncio.get_running_loop().time()
         self._loop = asyncio.get_running_loop()
+        self.started_at = self._loop.time()
         self._on_progress = on_progress
         self._folder_of = folder_of
 

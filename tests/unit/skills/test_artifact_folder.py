@@ -1,0 +1,80 @@
+"""The folder that keeps what skills publish."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from runengine_client.skills import Artifact, ArtifactFolder, SkillError
+
+
+def _artifact(path: Path, data: bytes) -> Artifact:
+    digest = hashlib.sha256(data).hexdigest()
+    return Artifact(uri=path.as_uri(), content_hash=digest, size_bytes=len(data), filename="f", media_type="x/y")
+
+
+def test_equal_content_takes_its_space_once(tmp_path: Path) -> None:
+    """The same bytes under two names are one file on disk; nothing is left over from writing."""
+    folder = ArtifactFolder(tmp_path)
+    first = folder.store(b"same", filename="a.txt")
+    again = folder.store(b"same", filename="a.txt")
+    other = folder.store(b"same", filename="b.txt")
+    assert first == again
+    assert first.path.stat().st_ino == other.path.stat().st_ino
+    digest = hashlib.sha256(b"same").hexdigest()
+    assert first.path == tmp_path / "sha256" / digest[:2] / digest[2:] / "a.txt"
+    assert list((tmp_path / "incoming").iterdir()) == []
+
+
+def test_files_are_copied_by_path(tmp_path: Path) -> None:
+    """A path is stored like its bytes."""
+    source = tmp_path / "source.bin"
+    source.write_bytes(b"x" * 3_000_000)
+    stored = ArtifactFolder(tmp_path / "store").store(source, filename="copy.bin")
+    assert stored.path.read_bytes() == source.read_bytes()
+    assert stored.content_hash == hashlib.sha256(source.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("filename", ["", ".", "..", "a/b", "a\\b", "/etc/passwd", "nul\0", "x" * 256])
+def test_filename_cannot_leave_the_folder(tmp_path: Path, filename: str) -> None:
+    """Only a single path component is a filename."""
+    with pytest.raises(ValueError, match="one path component"):
+        ArtifactFolder(tmp_path).store(b"", filename=filename)
+
+
+def test_reading_is_confined(tmp_path: Path) -> None:
+    """Files outside the readable folders are refused, links out of them too."""
+    outside = tmp_path / "secret"
+    outside.write_bytes(b"secret")
+    folder = ArtifactFolder(tmp_path / "store")
+    link = tmp_path / "store" / "link"
+    link.symlink_to(outside)
+    for path in (outside, link):
+        with pytest.raises(SkillError) as refused:
+            folder.read(_artifact(path, b"secret"))
+        assert refused.value.code == "ARTIFACT_FORBIDDEN"
+    assert (
+        ArtifactFolder(tmp_path / "other", readable_roots=[tmp_path]).read(_artifact(outside, b"secret")) == b"secret"
+    )
+
+
+def test_changed_and_missing_bytes_are_noticed(tmp_path: Path) -> None:
+    """What is read has the hash it was published with."""
+    folder = ArtifactFolder(tmp_path)
+    stored = folder.store(b"good", filename="a b%.txt")
+    artifact = _artifact(stored.path, b"good")
+    assert folder.read(artifact.as_json()) == b"good"
+    stored.path.write_bytes(b"evil")
+    with pytest.raises(SkillError, match="do not match"):
+        folder.read(artifact)
+    stored.path.unlink()
+    with pytest.raises(SkillError, match="cannot be read"):
+        folder.read(artifact)
+
+
+@pytest.mark.parametrize("uri", ["http://h/a", "file://other/a", "/etc/passwd"])
+def test_only_local_files_are_read(tmp_path: Path, uri: str) -> None:
+    """Anything but a local file URI is refused."""
+    with pytest.raises(SkillError) as refused:
+        ArtifactFolder(tmp_path).read({"uri": uri, "contentHash": "0"})
+    assert refused.value.code == "ARTIFACT_FORBIDDEN"
