@@ -1,0 +1,75 @@
+"""Between protobuf Structs and JSON values: numbers become exact, limits are checked, places are named."""
+
+from google.protobuf import struct_pb2
+
+from runengine_server.domain.canonical_json import DEFAULT_LIMITS, check_limits, normalize_numbers
+from runengine_server.domain.errors import ExhaustedError
+from runengine_server.domain.json_limits import check_shape
+from runengine_server.domain.json_value import JsonLimitExceeded, JsonObject, JsonProblem, JsonValue
+from runengine_server.rpc.conversion.problems import Problems
+
+_NUMBER_ADVICE = (
+    "every number must be finite and within ±(2^53−1); send a larger one as a string, and null or nothing for NaN"
+)
+
+
+def read_object(struct: struct_pb2.Struct, field: str, problems: Problems) -> JsonObject:
+    """The object a Struct holds, integral doubles as ints; an empty one when a problem was noted instead.
+
+    Args:
+        struct: as it came; its numbers are doubles.
+        field: the path of the field it came in; pointers follow it in problems.
+        problems: where numbers that are not exact are noted.
+
+    Raises:
+        ExhaustedError: PAYLOAD_TOO_LARGE: more than 1 MiB, 100,000 values or 32 levels.
+    """
+    value: JsonValue = _object(struct)
+    try:
+        check_shape(value, DEFAULT_LIMITS)
+        value = normalize_numbers(value)
+        check_limits(value)
+    except JsonLimitExceeded as excess:
+        raise ExhaustedError(
+            "PAYLOAD_TOO_LARGE",
+            f"{field}{excess.pointer} is {excess.problem}; publish large data as an artifact and send its URI",
+            metadata={"field": field, "subject": field},
+        ) from excess
+    except JsonProblem as problem:
+        problems.add(f"{field}{problem.pointer}", f"{problem.problem}: {_NUMBER_ADVICE}")
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def struct_of(value: JsonObject | None) -> struct_pb2.Struct | None:
+    """A Struct of an object; None stays None, an empty object becomes an empty Struct."""
+    if value is None:
+        return None
+    struct = struct_pb2.Struct()
+    struct.update(value)
+    return struct
+
+
+def struct_of_any(value: JsonValue) -> struct_pb2.Struct | None:
+    """A Struct of any value: the wire has only objects, so another kind is shown as the member `value` of one."""
+    return struct_of(value if value is None or isinstance(value, dict) else {"value": value})
+
+
+def _object(struct: struct_pb2.Struct) -> JsonObject:
+    return {key: _value(value) for key, value in struct.fields.items()}
+
+
+def _value(value: struct_pb2.Value) -> JsonValue:
+    match value.WhichOneof("kind"):
+        case "string_value":
+            return value.string_value
+        case "number_value":
+            return value.number_value
+        case "bool_value":
+            return value.bool_value
+        case "struct_value":
+            return _object(value.struct_value)
+        case "list_value":
+            return [_value(item) for item in value.list_value.values]
+        case _:  # null_value, or a Value that says nothing
+            return None

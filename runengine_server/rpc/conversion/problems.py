@@ -1,0 +1,40 @@
+"""Collects what is wrong with a request, so that one answer names everything."""
+
+from collections.abc import Sequence
+
+from runengine_server.domain.errors import FieldViolation, InvalidError
+
+VIOLATIONS_MAX = 200
+"""More than a status can carry; a broken generator would otherwise fill memory."""
+
+
+class Problems:
+    """The violations found so far, in the order of the request."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._violations: list[FieldViolation] = []
+
+    @property
+    def violations(self) -> Sequence[FieldViolation]:
+        """What was found."""
+        return tuple(self._violations)
+
+    def add(self, field: str, description: str) -> None:
+        """Note that a field is wrong and what to do about it."""
+        if len(self._violations) < VIOLATIONS_MAX:
+            self._violations.append(FieldViolation(field=field, description=description))
+
+    def raise_if_any(self, reason: str = "VALIDATION_FAILED", what: str = "The request") -> None:
+        """Return when nothing is wrong.
+
+        Raises:
+            InvalidError: with every violation.
+        """
+        if not self._violations:
+            return
+        first = self._violations[0]
+        more = f" (and {len(self._violations) - 1} more)" if len(self._violations) > 1 else ""
+        raise InvalidError(
+            reason, f"{what} is not valid: {first.field}: {first.description}{more}", violations=self._violations
+        )

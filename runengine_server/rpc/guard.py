@@ -1,0 +1,153 @@
+"""Stands before every RPC: draining, credential, scope, what is not built, and the status of whatever goes wrong."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, Never, TypeAlias, cast
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from runengine_server.domain.caller import Scope
+from runengine_server.domain.errors import InvalidError, RunEngineError, ScopeRequiredError, UnauthenticatedError
+from runengine_server.ports.authenticator import Authenticator
+from runengine_server.rpc.access import METHOD_ACCESS, Public
+from runengine_server.rpc.caller import set_caller
+from runengine_server.rpc.draining import Drain
+from runengine_server.rpc.errors import abort_with, internal_error
+from runengine_server.rpc.not_built import refuse_unbuilt_fields, refuse_unbuilt_rpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+MaybeHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
+
+
+class Guard(grpc.aio.ServerInterceptor):
+    """Lets a call through to its servicer only as `METHOD_ACCESS` says; requests are parsed after that.
+
+    Handlers without a scope in the table (health, reflection) pass untouched. Those with one must be plain unary
+    coroutines or asynchronous generators with a single request. Must be the last interceptor: it asks for a method's
+    handler once.
+    """
+
+    def __init__(self, authenticator: Authenticator, drain: Drain) -> None:
+        """Guard with this authenticator until this drain begins."""
+        self._authenticator = authenticator
+        self._drain = drain
+        self._guarded: dict[str, Handler] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[MaybeHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> MaybeHandler:
+        """The handler of a call with the checks before it; None, as gRPC has it, for a method that does not exist."""
+        method = _text(handler_call_details.method)
+        guarded = self._guarded.get(method)
+        if guarded is not None:
+            return guarded
+        handler = await continuation(handler_call_details)
+        access = METHOD_ACCESS.get(method)
+        if handler is None or access is Public.PUBLIC:
+            return handler
+        self._guarded[method] = self._guard(method, access, handler)
+        return self._guarded[method]
+
+    def _guard(self, method: str, access: Scope | None, handler: Handler) -> Handler:
+        call = _GuardedCall(self._authenticator, self._drain, method, access, handler)
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                cast("Any", call.stream), response_serializer=handler.response_serializer
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            cast("Any", call.unary), response_serializer=handler.response_serializer
+        )
+
+
+class _GuardedCall:
+    """The checks of one method; its handler gets raw bytes, so that nothing of a stranger's request is parsed."""
+
+    def __init__(
+        self, authenticator: Authenticator, drain: Drain, method: str, access: Scope | None, handler: Handler
+    ) -> None:
+        self._authenticator = authenticator
+        self._drain = drain
+        self._method = method
+        self._access = access
+        self._handler = handler
+
+    async def unary(self, data: bytes, context: Context) -> Message:
+        """Answer a unary call."""
+        try:
+            with self._drain.call():
+                request = await self._admit(data, context)
+                answer = cast("Awaitable[Message]", _behaviour(self._handler.unary_unary)(request, context))
+                return await answer
+        except Exception as error:
+            await self._refuse(context, error)
+
+    async def stream(self, data: bytes, context: Context) -> AsyncIterator[Message]:
+        """Answer a streaming call."""
+        try:
+            with self._drain.call():
+                request = await self._admit(data, context)
+                answers = cast(
+                    "AsyncGenerator[Message, None]", _behaviour(self._handler.unary_stream)(request, context)
+                )
+                async with aclosing(cast("AsyncGenerator[Message, None]", answers)) as messages:
+                    async for message in messages:
+                        yield message
+        except Exception as error:
+            await self._refuse(context, error)
+
+    async def _admit(self, data: bytes, context: Context) -> Message:
+        """Authenticate, authorise and parse, in this order; the caller is known afterwards."""
+        caller = await self._authenticator.authenticate(bearer_token(context))
+        if self._access is None or self._access not in caller.scopes:
+            needed = self._access.value if self._access is not None else "none exists"
+            raise ScopeRequiredError(
+                "SCOPE_REQUIRED",
+                f"The token lacks the scope {needed}, which this call needs",
+                metadata={"scope": needed},
+            )
+        set_caller(caller)
+        refuse_unbuilt_rpc(self._method)
+        request = self._parse(data)
+        refuse_unbuilt_fields(self._method, request)
+        return request
+
+    def _parse(self, data: bytes) -> Message:
+        try:
+            return cast("Message", self._handler.request_deserializer(data))  # type: ignore[misc]
+        except DecodeError as error:
+            raise InvalidError(
+                "VALIDATION_FAILED",
+                "The request is not a valid message of its type, or a payload in it is nested deeper than 32 levels",
+            ) from error
+
+    async def _refuse(self, context: Context, error: Exception) -> Never:
+        """End the call with the status of an error."""
+        if isinstance(error, grpc.aio.AbortError):
+            raise error
+        known = error if isinstance(error, RunEngineError) else internal_error(error, self._method)
+        await abort_with(context, known)
+
+
+def bearer_token(context: Context) -> str | None:
+    """The call's bearer token, None without one.
+
+    Raises:
+        UnauthenticatedError: TOKEN_INVALID for several credentials, as there is no telling which one counts.
+    """
+    values = [_text(value) for key, value in context.invocation_metadata() or () if _text(key) == "authorization"]
+    if len(values) > 1:
+        raise UnauthenticatedError("TOKEN_INVALID", "The call carries several authorization headers; send one")
+    scheme, _, token = values[0].strip().partition(" ") if values else ("", "", "")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _behaviour(function: object) -> Callable[[Message, Context], object]:
+    return cast("Callable[[Message, Context], object]", function)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value

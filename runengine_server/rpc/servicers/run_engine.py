@@ -1,0 +1,140 @@
+"""The RunEngine service."""
+
+# ruff: noqa: N802 - the contract names the methods
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import anyio.to_thread
+import grpc
+
+from runengine_client.pb.runengine.v1 import run_engine_pb2 as pb
+from runengine_client.pb.runengine.v1 import run_engine_pb2_grpc, run_pb2
+from runengine_server.rpc.caller import current_caller
+from runengine_server.rpc.conversion.event import watch_message_to_proto
+from runengine_server.rpc.conversion.plan import plan_to_proto
+from runengine_server.rpc.conversion.problems import Problems
+from runengine_server.rpc.conversion.request import (
+    read_is_full,
+    read_list_artifacts,
+    read_list_runs,
+    read_list_steps,
+    read_trigger,
+    read_trigger_update,
+    read_watch,
+)
+from runengine_server.rpc.conversion.run import artifact_to_proto, run_to_proto, step_to_proto
+from runengine_server.rpc.off_loop import read_off_loop
+from runengine_server.rpc.watches import WatchRegistry
+from runengine_server.service.messages import RunPage, StepPage, TriggerAnswer
+from runengine_server.service.services import Services
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class RunEngineServicer(run_engine_pb2_grpc.RunEngineServicer):
+    """Runs over gRPC. What `not_built` lists is refused by the guard and has no method here."""
+
+    def __init__(self, services: Services, watches: WatchRegistry) -> None:
+        """Serve these use cases and count watches there."""
+        self._services = services
+        self._watches = watches
+
+    async def Trigger(self, request: pb.TriggerRequest, context: Context) -> pb.TriggerResponse:
+        """Start an initial run."""
+        parsed = await read_off_loop(read_trigger, request)
+        answer = await self._services.trigger_run(current_caller(), parsed)
+        return pb.TriggerResponse(
+            run_id=answer.run_id or "",
+            status=_status(answer),
+            message=answer.message,
+            deduplicated=answer.deduplicated,
+            plan=_plan(answer),
+        )
+
+    async def TriggerUpdate(self, request: pb.TriggerUpdateRequest, context: Context) -> pb.TriggerUpdateResponse:
+        """Start a partial rebuild of a completed run."""
+        parsed = await read_off_loop(read_trigger_update, request)
+        answer = await self._services.trigger_update(current_caller(), parsed)
+        return pb.TriggerUpdateResponse(
+            run_id=answer.run_id or "",
+            status=_status(answer),
+            message=answer.message,
+            deduplicated=answer.deduplicated,
+            plan=_plan(answer),
+        )
+
+    async def Cancel(self, request: pb.CancelRequest, context: Context) -> pb.CancelResponse:
+        """Cancel a run."""
+        answer = await self._services.cancel_run(current_caller(), request.run_id, request.reason)
+        return pb.CancelResponse(run=run_to_proto(answer.run), message=answer.message)
+
+    async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
+        """Read one run."""
+        problems = Problems()
+        is_full = read_is_full(request.view, problems)
+        problems.raise_if_any()
+        run = await self._services.get_run(current_caller(), request.run_id, is_full=is_full)
+        if is_full:  # a payload of up to 1 MiB
+            return pb.GetRunResponse(run=await anyio.to_thread.run_sync(run_to_proto, run))
+        return pb.GetRunResponse(run=run_to_proto(run))
+
+    async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
+        """List runs, newest first."""
+        page = await self._services.list_runs(current_caller(), read_list_runs(request))
+        return _runs_response(page)
+
+    async def ListSteps(self, request: pb.ListStepsRequest, context: Context) -> pb.ListStepsResponse:
+        """List a run's steps in definition order."""
+        parsed = read_list_steps(request)
+        page = await self._services.list_steps(current_caller(), parsed)
+        if parsed.is_full:  # inputs and outputs of up to 3 MiB
+            return await anyio.to_thread.run_sync(_steps_response, page)
+        return _steps_response(page)
+
+    async def ListArtifacts(self, request: pb.ListArtifactsRequest, context: Context) -> pb.ListArtifactsResponse:
+        """List a run's artifacts."""
+        page = await self._services.list_artifacts(current_caller(), read_list_artifacts(request))
+        return pb.ListArtifactsResponse(
+            artifacts=[artifact_to_proto(artifact) for artifact in page.artifacts],
+            next_page_token=page.next_page_token,
+        )
+
+    async def WatchRun(
+        self, request: pb.WatchRunRequest, context: Context
+    ) -> AsyncGenerator[pb.WatchRunResponse, None]:
+        """Follow a run to its end.
+
+        A generator rather than `context.write`, which OpenTelemetry's and Prometheus' interceptors do not survive.
+        """
+        caller = current_caller()
+        parsed = read_watch(request)
+        with self._watches.watch(caller, context, parsed.after_sequence) as watch:
+            # Sent now, as a status from outside a blocked first write could not send it a second time.
+            await context.send_initial_metadata(())
+            async with aclosing(watch.follow(self._services.watch_run(caller, parsed))) as messages:
+                async for message in messages:
+                    reply = watch_message_to_proto(message)
+                    with watch.writing(message):
+                        yield reply
+
+
+def _status(answer: TriggerAnswer) -> "run_pb2.RunStatus.ValueType":
+    return run_pb2.RunStatus.ValueType(answer.status or 0)
+
+
+def _plan(answer: TriggerAnswer) -> run_pb2.RebuildPlan | None:
+    return None if answer.plan is None else plan_to_proto(answer.plan)
+
+
+def _runs_response(page: RunPage) -> pb.ListRunsResponse:
+    return pb.ListRunsResponse(runs=[run_to_proto(run) for run in page.runs], next_page_token=page.next_page_token)
+
+
+def _steps_response(page: StepPage) -> pb.ListStepsResponse:
+    return pb.ListStepsResponse(
+        steps=[step_to_proto(step) for step in page.steps],
+        next_page_token=page.next_page_token,
+        as_of_sequence=page.as_of_sequence,
+    )
