@@ -68,7 +68,7 @@ def schema_problems(schema: JsonObject) -> list[SchemaProblem]:
         SchemaProblem(pointer=format_pointer(error.absolute_path), message=error.message[:_MESSAGE_CHARS_MAX])
         for error in islice(draft(draft.META_SCHEMA).iter_errors(schema), _PROBLEMS_MAX)
     ]
-    return against_draft or list(islice(_forbidden(schema), _PROBLEMS_MAX))
+    return list(dict.fromkeys(against_draft)) or list(islice(_forbidden(schema), _PROBLEMS_MAX))
 
 
 def _forbidden(schema: JsonObject) -> Iterator[SchemaProblem]:

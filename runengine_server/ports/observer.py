@@ -44,3 +44,12 @@ class Observer(Protocol):
 
     def runs_changed(self, runs: Sequence[RunKey]) -> None:
         """These runs have new events."""
+
+    def database_unavailable(self, problem: str) -> None:
+        """The database did not answer; the engine tries again."""
+
+    def engine_lost(self) -> None:
+        """The engine's lease ended while it lived; it goes on under a new number and drops what it ran."""
+
+    def internal_failure(self, what: str, error: BaseException) -> None:
+        """Something that must not happen did; work goes on, someone must look."""

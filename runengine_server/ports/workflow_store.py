@@ -13,8 +13,9 @@ DIRECTORY = Tenant("")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowVersion:
-    """A version a tenant can use, without its content."""
+    """A version a tenant can use, without its content; `owner` is the tenant or DIRECTORY."""
 
+    owner: Tenant
     name: str
     version: str
     digest: WorkflowDigest

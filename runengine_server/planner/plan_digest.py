@@ -1,0 +1,37 @@
+"""The digest that binds a plan to the call that then executes it (SPEC: Partial rebuild)."""
+
+from collections.abc import Sequence
+
+from runengine_server.domain.canonical_json import canonical_bytes, content_hash
+from runengine_server.domain.ids import RunId, WorkflowDigest
+from runengine_server.domain.json_value import JsonObject
+from runengine_server.domain.plan import PlannedStep
+from runengine_server.domain.states import CacheMode
+
+
+def plan_digest(
+    *,
+    base_run_id: RunId | None,
+    workflow_digest: WorkflowDigest,
+    payload: JsonObject,
+    mode: CacheMode,
+    steps: Sequence[PlannedStep],
+    forced_step_ids: Sequence[str] = (),
+) -> str:
+    """Lower-case hex SHA-256 over everything that decides what the run will do, steps in definition order."""
+    return content_hash(
+        canonical_bytes(
+            {
+                "baseRunId": base_run_id,
+                "workflowDigest": workflow_digest,
+                "payloadHash": content_hash(canonical_bytes(payload)),
+                "cacheMode": mode.name,
+                "forcedStepIds": list(forced_step_ids),
+                "steps": [[step.step_id, step.action.name, step.reason.name, _producer(step)] for step in steps],
+            }
+        )
+    )
+
+
+def _producer(step: PlannedStep) -> str | None:
+    return f"{step.binding.producer_run_id}/{step.binding.producer_step}" if step.binding else None

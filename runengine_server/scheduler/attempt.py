@@ -1,0 +1,238 @@
+"""One attempt as a pipeline: call the skill, check what it returned, say what follows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from runengine_server.domain.cache import CacheEntry, Fingerprint, Producer
+from runengine_server.domain.canonical_json import (
+    JsonLimitExceeded,
+    JsonProblem,
+    canonical_bytes,
+    content_hash,
+    parse_json,
+)
+from runengine_server.domain.failure import INTERNAL, OUTPUT_INVALID, OUTPUT_TOO_LARGE, Failure
+from runengine_server.domain.json_value import JsonObject
+from runengine_server.domain.retry import backoff_ms, is_retried, run_failure
+from runengine_server.domain.workflow import StepDefinition
+from runengine_server.planner.step_input import StepValue
+from runengine_server.ports.clock import Clock
+from runengine_server.ports.skill_runner import Failed, ProgressListener, SkillCall, SkillRunner, Succeeded
+from runengine_server.ports.step_queue import (
+    AttemptFailed,
+    CacheFiling,
+    Completion,
+    Dependents,
+    Lease,
+    StepExecuted,
+    StepFailed,
+    StepReused,
+)
+from runengine_server.scheduler.preparation import CannotResolve, Execute, Reuse, cache_key
+from runengine_server.scheduler.run_contexts import RunContext
+
+
+_INTERNAL_ATTEMPTS_MAX = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What is to be committed for a lease, and what becomes true once it is."""
+
+    completion: Completion
+    context: RunContext | None
+    duration_ms: int = 0
+    value: StepValue | None = None
+    size_bytes: int = 0
+    entry: CacheEntry | None = None
+
+
+class AttemptRunner:
+    """Runs attempts; holds nothing between them."""
+
+    def __init__(
+        self,
+        skills: SkillRunner,
+        clock: Clock,
+        random: Random,
+        timeout_s: Callable[[StepDefinition], float],
+        dependents: Callable[[RunContext, Lease], Dependents],
+    ) -> None:
+        """Use what the process shares; `timeout_s` is an attempt's timeout in seconds."""
+        self._skills = skills
+        self._clock = clock
+        self._random = random
+        self._timeout_s = timeout_s
+        self._dependents = dependents
+
+    async def execute(self, step: Execute, on_progress: ProgressListener) -> Settled:
+        """Call the skill and settle its outcome; cancelling the task cancels the call."""
+        begun = self._clock.monotonic()
+        outcome = await self._skills.execute(self._call(step), on_progress)
+        duration_ms = round((self._clock.monotonic() - begun) * 1000)
+        if isinstance(outcome, Failed):
+            return self._failed(step, outcome, duration_ms)
+        return self._succeeded(step, outcome, duration_ms)
+
+    def reuse(self, step: Reuse) -> Settled:
+        """Settle a step that uses an existing output."""
+        run, number = step.producer
+        return Settled(
+            completion=StepReused(
+                lease=step.lease,
+                source=step.source,
+                producer_run=run,
+                producer_step=number,
+                input_hash=step.input.hash,
+                cache_version=step.cache_version,
+                output_hash=step.output_hash,
+                decision=step.decision,
+                dependents=self._dependents(step.context, step.lease),
+            ),
+            context=step.context,
+            value=step.value,
+            size_bytes=step.size_bytes,
+        )
+
+    def cannot_resolve(self, step: CannotResolve) -> Settled:
+        """Settle a step without input: a failure that no retry helps, before any skill was tried."""
+        return Settled(
+            completion=StepFailed(lease=step.lease, failure=step.failure, run_failure=step.failure, is_attempted=False),
+            context=step.context,
+        )
+
+    def _call(self, step: Execute) -> SkillCall:
+        facts, definition = step.context.facts, step.context.compiled.workflow.steps[step.lease.step]
+        timeout_s = self._timeout_s(definition)
+        if facts.deadline_at_s is not None:
+            timeout_s = max(0.001, min(timeout_s, facts.deadline_at_s - self._clock.now().timestamp()))
+        return SkillCall(
+            skill_id=definition.skill_id,
+            idempotency_key=f"{facts.run_id}/{definition.step_id}/{step.input.hash}",
+            run_id=facts.run_id,
+            step_id=definition.step_id,
+            attempt=step.lease.attempt,
+            fencing_token=step.lease.epoch,
+            input_json=step.input.body,
+            input_hash=step.input.hash,
+            workflow_name=facts.workflow_name,
+            tenant=facts.tenant,
+            timeout_s=timeout_s,
+        )
+
+    def _succeeded(self, step: Execute, outcome: Succeeded, duration_ms: int) -> Settled:
+        checked = _checked_output(outcome.output_json)
+        if isinstance(checked, Failure):
+            return self._failed(step, Failed(failure=checked, worker_id=outcome.worker_id), duration_ms)
+        output, body = checked
+        lease, context = step.lease, step.context
+        definition = context.compiled.workflow.steps[lease.step]
+        output_hash = content_hash(body)
+        fingerprint = self._fingerprint(context, definition, outcome)
+        is_filed = step.mode.writes and definition.cache_policy.is_shared and not outcome.do_not_cache
+        return Settled(
+            completion=StepExecuted(
+                lease=lease,
+                input_hash=step.input.hash,
+                cache_version=fingerprint.cache_version,
+                skill_id=definition.skill_id,
+                skill_version=outcome.skill_version,
+                output=body,
+                output_hash=output_hash,
+                artifacts=outcome.artifacts,
+                decision=step.decision,
+                dependents=self._dependents(context, lease),
+                filing=CacheFiling(
+                    workflow_name=context.facts.workflow_name, step_id=definition.step_id, fingerprint=fingerprint
+                )
+                if is_filed
+                else None,
+            ),
+            context=context,
+            duration_ms=duration_ms,
+            value=StepValue(output, tuple(artifact.as_selector_value() for artifact in outcome.artifacts)),
+            size_bytes=len(body),
+            entry=CacheEntry(
+                key=cache_key(context, definition, step.input.hash),
+                fingerprint=fingerprint,
+                producer=Producer(
+                    run=lease.run, step=lease.step, run_id=context.facts.run_id, step_id=definition.step_id
+                ),
+                output=body,
+                output_hash=output_hash,
+                artifacts=outcome.artifacts,
+                created_at=self._clock.now(),
+            )
+            if is_filed
+            else None,
+        )
+
+    def _fingerprint(self, context: RunContext, definition: StepDefinition, outcome: Succeeded) -> Fingerprint:
+        """That of the build that executed; a runner that reports none is taken at its catalogue's word."""
+        version = outcome.cache_version
+        if not version:
+            info = self._skills.availability(definition.skill_id).info
+            version = info.cache_version if info is not None else ""
+        return Fingerprint(
+            skill_id=definition.skill_id, cache_version=version, cache_epoch=context.compiled.workflow.cache_epoch
+        )
+
+    def _failed(self, step: Execute, outcome: Failed, duration_ms: int) -> Settled:
+        lease, definition = step.lease, step.context.compiled.workflow.steps[step.lease.step]
+        failure = Failure(
+            code=outcome.failure.code,
+            message=outcome.failure.message,
+            retryable=outcome.failure.retryable,
+            details=outcome.failure.details,
+            step_id=definition.step_id,
+            attempt=lease.attempt,
+        )
+        policy = definition.retry_policy
+        completion: Completion
+        if is_retried(policy, failure, lease.attempt):
+            completion = AttemptFailed(
+                lease=lease,
+                failure=failure,
+                delay_ms=backoff_ms(
+                    policy, lease.attempt, retry_after_s=outcome.retry_after_s, random=self._random.random()
+                ),
+                worker_id=outcome.worker_id,
+            )
+        else:
+            completion = StepFailed(
+                lease=lease,
+                failure=failure,
+                run_failure=run_failure(policy, failure, lease.attempt),
+                is_attempted=True,
+                input_hash=step.input.hash,
+                worker_id=outcome.worker_id,
+            )
+        return Settled(completion=completion, context=step.context, duration_ms=duration_ms)
+
+
+def internal_failure(lease: Lease) -> Settled:
+    """Settle a lease that the engine itself could not run: tried again twice, then failed, so that its run ends."""
+    failure = Failure(
+        code=INTERNAL,
+        message="the engine could not run the step; its log says why",
+        retryable=lease.attempt < _INTERNAL_ATTEMPTS_MAX,
+        attempt=lease.attempt,
+    )
+    if failure.retryable:
+        return Settled(completion=AttemptFailed(lease=lease, failure=failure, delay_ms=1_000), context=None)
+    return Settled(
+        completion=StepFailed(lease=lease, failure=failure, run_failure=failure, is_attempted=True), context=None
+    )
+
+
+def _checked_output(body: bytes) -> tuple[JsonObject, bytes] | Failure:
+    try:
+        output = parse_json(body)
+        if not isinstance(output, dict):
+            return Failure(code=OUTPUT_INVALID, message="the skill's output is not a JSON object")
+        return output, canonical_bytes(output)
+    except JsonLimitExceeded as error:
+        return Failure(code=OUTPUT_TOO_LARGE, message=f"the skill's output is {error}; publish an artifact instead")
+    except JsonProblem as error:
+        return Failure(code=OUTPUT_INVALID, message=f"the skill's output is not valid: {error}")

@@ -1,0 +1,201 @@
+"""From leases to decisions: resolve inputs, compare with the base, ask the cache; all of it in batches."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from runengine_server.domain.cache import CacheAnswer, CacheDecision, CacheHit, CacheKey, Fingerprint
+from runengine_server.domain.failure import Failure
+from runengine_server.domain.ids import RunKey, StepId, StepNo
+from runengine_server.domain.states import CacheMode, CacheOutcome, MissReason, OutputSource
+from runengine_server.domain.workflow import StepDefinition
+from runengine_server.planner.decision import ExecuteNow, KnownResult, LookUp, ReuseBase, decide, step_cache_mode
+from runengine_server.planner.planning import hit_decision, hit_source
+from runengine_server.planner.step_input import RunScope, StepInput, StepValue, resolve_input
+from runengine_server.ports.clock import Clock
+from runengine_server.ports.output_cache import CacheQuery, OutputCache
+from runengine_server.ports.skill_runner import SkillRunner
+from runengine_server.ports.step_queue import Lease
+from runengine_server.scheduler.run_contexts import RunContext, RunContexts
+from runengine_server.scheduler.values import Place, StepValues
+
+
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """The step calls its skill."""
+
+    lease: Lease
+    context: RunContext
+    input: StepInput
+    decision: CacheDecision
+    mode: CacheMode
+
+
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """The step uses an existing output; `value` is at hand when it came from the cache."""
+
+    lease: Lease
+    context: RunContext
+    input: StepInput
+    source: OutputSource
+    producer: Place
+    cache_version: str
+    output_hash: str
+    decision: CacheDecision | None
+    value: StepValue | None
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CannotResolve:
+    """The step has no input."""
+
+    lease: Lease
+    context: RunContext
+    failure: Failure
+
+
+Prepared = Execute | Reuse | CannotResolve
+
+
+class Preparation:
+    """Prepares leased steps in batches."""
+
+    def __init__(
+        self,
+        contexts: RunContexts,
+        values: StepValues,
+        cache: OutputCache,
+        skills: SkillRunner,
+        clock: Clock,
+    ) -> None:
+        """Use what the process shares."""
+        self._contexts = contexts
+        self._values = values
+        self._cache = cache
+        self._skills = skills
+        self._clock = clock
+
+    async def prepare(self, leases: Sequence[Lease]) -> list[Prepared]:
+        """Decide what to do with each lease; leases of runs that no longer exist are left out.
+
+        Raises:
+            UnavailableError: the database cannot be reached; nothing has happened.
+        """
+        contexts = await self._contexts.get([lease.run for lease in leases])
+        known = [(lease, contexts[lease.run]) for lease in leases if lease.run in contexts]
+        values = await self._values.get(place for lease, context in known for place in _reads(lease, context))
+        prepared: list[Prepared] = []
+        lookups: list[tuple[Lease, RunContext, StepInput, CacheMode, CacheQuery]] = []
+        for lease, context in known:
+            resolved = resolve_input(context.compiled, lease.step, _scope(lease, context, values))
+            if isinstance(resolved, Failure):
+                prepared.append(CannotResolve(lease, context, resolved))
+                continue
+            self._decide(lease, context, resolved, prepared, lookups)
+        if lookups:
+            answers = await self._cache.lookup([query for *_, query in lookups])
+            prepared.extend(self._after_lookup(*lookup, answers) for lookup in lookups)
+        return prepared
+
+    def _decide(
+        self,
+        lease: Lease,
+        context: RunContext,
+        resolved: StepInput,
+        prepared: list[Prepared],
+        lookups: list[tuple[Lease, RunContext, StepInput, CacheMode, CacheQuery]],
+    ) -> None:
+        definition = context.compiled.workflow.steps[lease.step]
+        mode = step_cache_mode(context.facts.cache_mode, context.facts.plan[lease.step][1])
+        info = self._skills.availability(definition.skill_id).info
+        version = info.cache_version if info is not None else None
+        base = context.base.get(lease.step)
+        known = KnownResult(input_hash=base.input_hash, cache_version=base.cache_version) if base else None
+        match decide(mode, definition.cache_policy, known, resolved.hash, version):
+            case ReuseBase():
+                assert base is not None, "only a base can be reused"
+                prepared.append(
+                    Reuse(
+                        lease, context, resolved, OutputSource.BASE_RUN, (base.producer_run, base.producer_step),
+                        base.cache_version, base.output_hash, None, None, 0,
+                    )
+                )  # fmt: skip
+            case LookUp():
+                assert version is not None, "an unknown version is never looked up"
+                query = _query(context, definition, resolved, version)
+                lookups.append((lease, context, resolved, mode, query))
+            case ExecuteNow(outcome, miss_reason):
+                prepared.append(Execute(lease, context, resolved, _decision(outcome, miss_reason), mode))
+
+    def _after_lookup(
+        self,
+        lease: Lease,
+        context: RunContext,
+        resolved: StepInput,
+        mode: CacheMode,
+        query: CacheQuery,
+        answers: Mapping[CacheKey, CacheAnswer],
+    ) -> Prepared:
+        answer = answers[query.key]
+        if not isinstance(answer, CacheHit):
+            outcome = CacheOutcome.MISS if answer.reason is not None else CacheOutcome.LOOKUP_FAILED
+            return Execute(lease, context, resolved, _decision(outcome, answer.reason), mode)
+        entry = answer.entry
+        age_s = max(0.0, (self._clock.now() - entry.created_at).total_seconds())
+        value = StepValue(orjson.loads(entry.output), tuple(a.as_selector_value() for a in entry.artifacts))
+        return Reuse(
+            lease, context, resolved, hit_source(answer), (entry.producer.run, entry.producer.step),
+            entry.fingerprint.cache_version, entry.output_hash, hit_decision(answer, age_s), value, len(entry.output),
+        )  # fmt: skip
+
+
+def cache_key(context: RunContext, definition: StepDefinition, input_hash: str) -> CacheKey:
+    """What the step's output is filed under."""
+    return CacheKey(
+        tenant=context.facts.tenant,
+        workflow_name=context.facts.workflow_name,
+        step_id=definition.step_id,
+        input_hash=input_hash,
+    )
+
+
+_PLAIN: dict[tuple[CacheOutcome, MissReason | None], CacheDecision] = {}
+
+
+def _decision(outcome: CacheOutcome, miss_reason: MissReason | None) -> CacheDecision:
+    """One shared value per kind; the key is derivable and not repeated."""
+    decision = _PLAIN.get((outcome, miss_reason))
+    if decision is None:
+        decision = _PLAIN[outcome, miss_reason] = CacheDecision(outcome=outcome, miss_reason=miss_reason)
+    return decision
+
+
+def _query(context: RunContext, definition: StepDefinition, resolved: StepInput, version: str) -> CacheQuery:
+    return CacheQuery(
+        key=cache_key(context, definition, resolved.hash),
+        fingerprint=Fingerprint(
+            skill_id=definition.skill_id,
+            cache_version=version,
+            cache_epoch=context.compiled.workflow.cache_epoch,
+        ),
+        hot_ttl_s=definition.cache_policy.hot_ttl_s,
+    )
+
+
+def _reads(lease: Lease, context: RunContext) -> list[Place]:
+    compiled = context.compiled
+    return [(lease.run, compiled.step_no[StepId(read)]) for read in compiled.selectors[lease.step].step_ids]
+
+
+def _scope(lease: Lease, context: RunContext, values: Mapping[Place, StepValue]) -> RunScope:
+    run: RunKey = lease.run
+    step_no: Mapping[StepId, StepNo] = context.compiled.step_no
+    return RunScope(
+        trigger=context.facts.payload,
+        change=context.change,
+        run=context.run,
+        value_of=lambda step_id: values[run, step_no[StepId(step_id)]],
+    )

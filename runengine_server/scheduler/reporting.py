@@ -1,0 +1,100 @@
+"""What the scheduler tells observers and watchers about what it has committed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from runengine_server.domain.errors import UnavailableError
+from runengine_server.domain.events import StepProgress
+from runengine_server.domain.ids import RunKey, StepId
+from runengine_server.domain.states import RunStatus
+from runengine_server.ports.observer import Observer
+from runengine_server.ports.run_store import RunFacts
+from runengine_server.ports.step_queue import AttemptFailed, EndedRun, Lease, StepExecuted, StepFailed, StepReused, Turn
+from runengine_server.scheduler.attempt import Settled
+from runengine_server.scheduler.run_contexts import RunContext
+
+
+class ProgressSink(Protocol):
+    """Takes the latest progress of a step; conflated, never stored."""
+
+    def report(self, run: RunKey, step_id: StepId, progress: StepProgress) -> None:
+        """Replace what was known of the step's progress."""
+
+
+class Reporting:
+    """Speaks to one observer, in the words of its port."""
+
+    def __init__(self, observer: Observer) -> None:
+        """Tell `observer`."""
+        self._observer = observer
+
+    def run_created(self, facts: RunFacts, *, has_ready_steps: bool) -> None:
+        """A run exists; one without ready steps is complete already."""
+        if not has_ready_steps:
+            self._observer.run_started(facts.run_id, facts.workflow_name)
+            self._observer.run_completed(facts.run_id, 0)
+        self._observer.runs_changed([facts.run])
+
+    def runs_changed(self, runs: Sequence[RunKey]) -> None:
+        """These runs have new events."""
+        if runs:
+            self._observer.runs_changed(runs)
+
+    def runs_begun(self, contexts: Mapping[RunKey, RunContext]) -> None:
+        """The first steps of these runs were leased."""
+        for context in contexts.values():
+            self._observer.run_started(context.facts.run_id, context.facts.workflow_name)
+
+    def step_started(self, context: RunContext, lease: Lease) -> None:
+        """An attempt is about to call its skill."""
+        step = context.compiled.workflow.steps[lease.step]
+        self._observer.step_started(context.facts.run_id, step.step_id)
+
+    def committed(self, batch: Sequence[Settled], turn: Turn) -> None:
+        """A tick is committed."""
+        contexts: dict[RunKey, RunContext] = {}
+        for settled, is_accepted in zip(batch, turn.accepted, strict=True):
+            if settled.context is None:
+                continue
+            contexts[settled.completion.lease.run] = settled.context
+            if is_accepted:
+                self._step_settled(settled, settled.context)
+        for ended in turn.ended:
+            if context := contexts.get(ended.run):
+                self._run_ended(context, ended)
+        changed = {settled.completion.lease.run for settled in batch}
+        changed.update(lease.run for lease in turn.leases)
+        changed.update(turn.begun)
+        self.runs_changed(list(changed))
+
+    def database_unavailable(self, error: UnavailableError) -> None:
+        """The database did not answer; work goes on when it does."""
+        self._observer.database_unavailable(str(error.__cause__ or error))
+
+    def engine_lost(self) -> None:
+        """This engine's lease ended while it lived; it starts anew under another number."""
+        self._observer.engine_lost()
+
+    def internal_failure(self, lease: Lease, error: Exception) -> None:
+        """The engine itself could not run a step."""
+        self._observer.internal_failure(f"run {lease.run}, step {lease.step}", error)
+
+    def _step_settled(self, settled: Settled, context: RunContext) -> None:
+        completion, facts = settled.completion, context.facts
+        step_id = context.compiled.workflow.steps[completion.lease.step].step_id
+        match completion:
+            case StepExecuted():
+                self._observer.step_completed(facts.run_id, step_id, settled.duration_ms)
+            case StepReused():
+                self._observer.step_skipped(facts.run_id, step_id, completion.source)
+            case AttemptFailed() | StepFailed():
+                self._observer.step_failed(facts.run_id, step_id, completion.failure, completion.lease.attempt)
+
+    def _run_ended(self, context: RunContext, ended: EndedRun) -> None:
+        run_id = context.facts.run_id
+        if ended.status is RunStatus.COMPLETED:
+            self._observer.run_completed(run_id, ended.duration_ms)
+        elif ended.status is RunStatus.FAILED:
+            steps = context.compiled.workflow.steps
+            failed_step = "" if ended.failed_step is None else steps[ended.failed_step].step_id
+            self._observer.run_failed(run_id, failed_step, ended.failure.code if ended.failure else "")

@@ -1,0 +1,95 @@
+"""What the scheduler knows of the runs it works on: facts, compiled workflow, base results; bounded, reloadable."""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from runengine_server.domain.ids import RunKey, StepNo, WorkflowDigest
+from runengine_server.domain.json_value import JsonObject, JsonValue
+from runengine_server.planner.compiled import CompiledWorkflow
+from runengine_server.planner.step_input import change_value
+from runengine_server.ports.run_store import BaseResult, RunFacts, RunStore
+
+
+class CompiledWorkflows(Protocol):
+    """Where compiled workflows come from."""
+
+    async def compiled(self, digest: WorkflowDigest) -> CompiledWorkflow:
+        """The workflow with this digest, ready to use."""
+
+
+@dataclass(slots=True, kw_only=True)
+class RunContext:
+    """A run as the scheduler uses it; `base` holds what its base run has, by step."""
+
+    facts: RunFacts
+    compiled: CompiledWorkflow
+    base: Mapping[StepNo, BaseResult]
+    change: JsonValue
+    run: JsonObject
+    started_at: dict[StepNo, float] = field(default_factory=dict)
+
+
+class RunContexts:
+    """An LRU of run contexts; a miss costs one batched read."""
+
+    def __init__(self, store: RunStore, workflows: CompiledWorkflows, contexts_max: int) -> None:
+        """Load from `store`, keep at most `contexts_max` runs."""
+        self._store = store
+        self._workflows = workflows
+        self._max = contexts_max
+        self._contexts: OrderedDict[RunKey, RunContext] = OrderedDict()
+        self._primed: OrderedDict[RunKey, RunFacts] = OrderedDict()
+
+    def prime(self, facts: RunFacts) -> None:
+        """Remember the facts of a run that this process has just created."""
+        self._primed[facts.run] = facts
+        if len(self._primed) > self._max:
+            self._primed.popitem(last=False)
+
+    def forget(self, run: RunKey) -> None:
+        """Drop a run that has ended."""
+        self._contexts.pop(run, None)
+        self._primed.pop(run, None)
+
+    async def get(self, runs: Sequence[RunKey]) -> Mapping[RunKey, RunContext]:
+        """The contexts of runs; a run that no longer exists is left out.
+
+        Raises:
+            UnavailableError: the database cannot be reached.
+        """
+        found: dict[RunKey, RunContext] = {}
+        missing: list[RunKey] = []
+        for run in runs:
+            if run in found:
+                continue
+            if context := self._contexts.get(run):
+                self._contexts.move_to_end(run)
+                found[run] = context
+            else:
+                missing.append(run)
+        if missing:
+            found.update(await self._load(list(dict.fromkeys(missing))))
+        return found
+
+    async def _load(self, runs: list[RunKey]) -> Mapping[RunKey, RunContext]:
+        facts = {run: primed for run in runs if (primed := self._primed.pop(run, None)) is not None}
+        unknown = [run for run in runs if run not in facts]
+        if unknown:
+            facts.update(await self._store.facts(unknown))
+        bases = {known.base_run for known in facts.values() if known.base_run is not None}
+        base_results = await self._store.base_results(sorted(bases)) if bases else {}
+        loaded = {}
+        for run, known in facts.items():
+            loaded[run] = RunContext(
+                facts=known,
+                compiled=await self._workflows.compiled(known.workflow_digest),
+                base=base_results.get(known.base_run, {}) if known.base_run is not None else {},
+                change=change_value(known.change),
+                run={"id": known.run_id, "workflowName": known.workflow_name},
+            )
+        self._contexts.update(loaded)
+        while len(self._contexts) > self._max:
+            self._contexts.popitem(last=False)
+        return loaded

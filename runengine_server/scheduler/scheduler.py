@@ -1,0 +1,289 @@
+"""The scheduler of one engine: pipelines of ticks that commit what attempts returned and lease what became ready.
+
+Batching is by back-pressure: whatever settles while a tick is in flight is the next tick's batch; there is no timer.
+"""
+
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import datetime
+from functools import partial
+from uuid import uuid4
+
+import anyio
+from anyio.abc import TaskGroup
+
+from runengine_server.domain.cache import CacheEntry
+from runengine_server.domain.errors import UnavailableError
+from runengine_server.domain.events import StepProgress
+from runengine_server.domain.ids import EngineNo, RunKey
+from runengine_server.ports.output_cache import OutputCache
+from runengine_server.ports.run_store import RunFacts
+from runengine_server.ports.step_queue import EngineRegistry, Lease, StepQueue, Turn
+from runengine_server.scheduler.attempt import AttemptRunner, Settled, internal_failure
+from runengine_server.scheduler.attempts_in_flight import AttemptsInFlight
+from runengine_server.scheduler.preparation import CannotResolve, Execute, Preparation, Prepared, Reuse
+from runengine_server.scheduler.reporting import ProgressSink, Reporting
+from runengine_server.scheduler.run_contexts import RunContext, RunContexts
+from runengine_server.scheduler.settings import SchedulerSettings
+from runengine_server.scheduler.values import StepValues
+from runengine_server.scheduler.wakeup import Wakeup
+
+_RETRY_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+class Scheduler:
+    """Runs steps until cancelled; any number may run on one database."""
+
+    def __init__(
+        self,
+        *,
+        queue: StepQueue,
+        registry: EngineRegistry,
+        contexts: RunContexts,
+        values: StepValues,
+        preparation: Preparation,
+        attempts: AttemptRunner,
+        cache: OutputCache,
+        reporting: Reporting,
+        progress: ProgressSink,
+        settings: SchedulerSettings,
+        description: str = "",
+    ) -> None:
+        """Use what the process shares; `description` names the process for operators."""
+        self._queue = queue
+        self._registry = registry
+        self._contexts = contexts
+        self._values = values
+        self._preparation = preparation
+        self._attempts = attempts
+        self._cache = cache
+        self._reporting = reporting
+        self._progress = progress
+        self._settings = settings
+        self._description = description
+        self._in_flight = AttemptsInFlight(settings.pipelines)
+        self._settled: list[Settled] = []
+        self._wakeup = Wakeup()
+        self._is_leasing = True
+        self._engine = EngineNo(0)
+        self._tasks: TaskGroup | None = None
+
+    @property
+    def attempts_in_flight(self) -> int:
+        """How many leases this engine holds."""
+        return len(self._in_flight)
+
+    def run_created(self, facts: RunFacts, *, has_ready_steps: bool) -> None:
+        """Take up a new run without waiting for a poll (WorkSignal)."""
+        self._contexts.prime(facts)
+        self._reporting.run_created(facts, has_ready_steps=has_ready_steps)
+        if has_ready_steps:
+            self._wakeup.ring()
+
+    def run_cancelled(self, run: RunKey) -> None:
+        """Stop what runs for a run that was cancelled here (WorkSignal)."""
+        self.cancel_attempts([run])
+        self._reporting.runs_changed([run])
+
+    def cancel_attempts(self, runs: Sequence[RunKey]) -> None:
+        """Stop what runs for these runs; they were cancelled here or elsewhere."""
+        self._in_flight.cancel_runs(runs)
+
+    def wake(self) -> None:
+        """Look at the queue now."""
+        self._wakeup.ring()
+
+    async def run(self) -> None:
+        """Lease and run steps until cancelled, then hand every lease back."""
+        await self._register()
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                for pipeline in range(self._settings.pipelines):
+                    tasks.start_soon(self._run_pipeline, pipeline)
+                tasks.start_soon(self._keep_lease)
+                tasks.start_soon(self._reap)
+        finally:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(self._settings.drain_s):
+                await self._retire()
+
+    async def drain(self) -> None:
+        """Stop leasing; attempts in flight go on until `run` is cancelled."""
+        self._is_leasing = False
+
+    # -- ticks
+
+    async def _run_pipeline(self, pipeline: int) -> None:
+        idle_s = 0.0
+        while True:
+            if not self._settled and idle_s > 0:
+                await self._wakeup.wait(idle_s)
+            batch = self._settled[: self._settings.batch_max]
+            del self._settled[: len(batch)]
+            if self._settled:
+                self._wakeup.ring()
+            capacity = self._free_slots(pipeline)
+            if not batch and not capacity:
+                idle_s = self._settings.poll_s
+                continue
+            turn = await self._tick(batch, capacity)
+            self._commit(batch, turn)
+            fresh = self._in_flight.add(turn.leases, pipeline)
+            if fresh:
+                await self._dispatch(fresh, begun=frozenset(turn.begun))
+            idle_s = self._idle_after(turn)
+
+    def _free_slots(self, pipeline: int) -> int:
+        if not self._is_leasing:
+            return 0
+        share = self._settings.attempts_max // self._settings.pipelines
+        return max(0, min(share - self._in_flight.count(pipeline), self._settings.batch_max))
+
+    def _idle_after(self, turn: Turn) -> float:
+        """How long to wait for a ring before the next tick: not at all while the queue may hold more."""
+        if turn.leases:
+            return 0.0
+        return min(self._settings.poll_s, max(0.001, turn.next_available_s or self._settings.poll_s))
+
+    async def _tick(self, batch: Sequence[Settled], capacity: int) -> Turn:
+        """Tick until the database answers; a batch whose reply was lost is sent again and fenced."""
+        completions = [settled.completion for settled in batch]
+        tries = 0
+        while True:
+            try:
+                return await self._queue.tick(self._engine, completions, capacity)
+            except UnavailableError as error:
+                self._reporting.database_unavailable(error)
+                await anyio.sleep(_RETRY_S[min(tries, len(_RETRY_S) - 1)])
+                tries += 1
+
+    def _commit(self, batch: Sequence[Settled], turn: Turn) -> None:
+        """What becomes true once a batch is committed: values, hot entries, logs, hints."""
+        entries: list[tuple[CacheEntry, int]] = []
+        for settled, is_accepted in zip(batch, turn.accepted, strict=True):
+            lease = settled.completion.lease
+            self._in_flight.remove(lease)
+            if not is_accepted:
+                continue
+            if settled.value is not None:
+                self._values.put((lease.run, lease.step), settled.value, settled.size_bytes)
+            if settled.entry is not None and settled.context is not None:
+                step = settled.context.compiled.workflow.steps[lease.step]
+                entries.append((settled.entry, step.cache_policy.hot_ttl_s))
+        self._reporting.committed(batch, turn)
+        for ended in turn.ended:
+            self._contexts.forget(ended.run)
+            self._in_flight.cancel_runs([ended.run])
+        if entries:
+            self._start(partial(self._cache.store, entries))
+
+    # -- attempts
+
+    async def _dispatch(self, leases: Sequence[Lease], *, begun: frozenset[RunKey] = frozenset()) -> None:
+        """Prepare leased steps and start those that must execute; `begun` are runs whose first lease this is."""
+        prepared = await self._prepare(leases)
+        self._reporting.runs_begun({step.lease.run: step.context for step in prepared if step.lease.run in begun})
+        for step in prepared:
+            match step:
+                case Execute():
+                    self._reporting.step_started(step.context, step.lease)
+                    self._start(partial(self._execute, step))
+                case Reuse():
+                    self._settle(self._attempts.reuse(step))
+                case CannotResolve():
+                    self._settle(self._attempts.cannot_resolve(step))
+
+    async def _prepare(self, leases: Sequence[Lease]) -> Sequence[Prepared]:
+        """Prepare until the database answers; what cannot be prepared at all fails, alone."""
+        tries = 0
+        while True:
+            try:
+                return await self._preparation.prepare(leases)
+            except UnavailableError as error:
+                self._reporting.database_unavailable(error)
+                await anyio.sleep(_RETRY_S[min(tries, len(_RETRY_S) - 1)])
+                tries += 1
+            except Exception as error:
+                if len(leases) > 1:
+                    return [step for lease in leases for step in await self._prepare([lease])]
+                self._fail_internally(leases[0], error)
+                return ()
+
+    async def _execute(self, step: Execute) -> None:
+        with anyio.CancelScope() as scope:
+            self._in_flight.began(step.lease, scope)
+            try:
+                self._settle(await self._attempts.execute(step, partial(self._on_progress, step)))
+            except Exception as error:
+                self._fail_internally(step.lease, error)
+            return
+        self._in_flight.remove(step.lease)  # cancelled: the lease is gone
+
+    def _fail_internally(self, lease: Lease, error: Exception) -> None:
+        self._reporting.internal_failure(lease, error)
+        self._settle(internal_failure(lease))
+
+    def _settle(self, settled: Settled) -> None:
+        self._settled.append(settled)
+        self._wakeup.ring()
+
+    def _on_progress(self, step: Execute, fraction: float, message: str, reported_at: datetime) -> None:
+        context: RunContext = step.context
+        definition = context.compiled.workflow.steps[step.lease.step]
+        self._progress.report(
+            step.lease.run,
+            definition.step_id,
+            StepProgress(fraction=fraction, message=message, reported_at=reported_at),
+        )
+
+    def _start(self, work: Callable[[], Coroutine[object, object, None]]) -> None:
+        assert self._tasks is not None, "the scheduler runs"
+        self._tasks.start_soon(work)
+
+    # -- the engine's own lease
+
+    async def _register(self) -> None:
+        self._engine = await self._registry.register(str(uuid4()), self._description, self._settings.lease_s)
+
+    async def _keep_lease(self) -> None:
+        """Renew at a third of the lease; notice leases that are gone, and those a lost reply granted."""
+        while True:
+            await anyio.sleep(self._settings.lease_s / 3)
+            try:
+                if not await self._registry.renew(self._engine, self._settings.lease_s):
+                    self._reporting.engine_lost()
+                    self._in_flight.cancel_all()
+                    await self._register()
+                    continue
+                held_before = self._in_flight.leases()
+                owned = set(await self._queue.owned(self._engine))
+                self._in_flight.cancel_except(owned | (self._in_flight.leases() - held_before))
+                unknown = self._in_flight.add(owned - held_before, 0)
+                if unknown:
+                    await self._dispatch(unknown)
+            except UnavailableError as error:
+                self._reporting.database_unavailable(error)
+
+    async def _reap(self) -> None:
+        """Take back what dead engines held and end runs that are late; any engine does it for all."""
+        while True:
+            await anyio.sleep(min(1.0, self._settings.lease_s / 2))
+            try:
+                reaped = await self._registry.reap()
+                late = await self._registry.enforce_deadlines()
+            except UnavailableError as error:
+                self._reporting.database_unavailable(error)
+                continue
+            self._in_flight.cancel_runs(late)
+            self._reporting.runs_changed([*reaped, *late])
+            if reaped:
+                self._wakeup.ring()
+
+    async def _retire(self) -> None:
+        """Commit what has settled and hand the rest back."""
+        batch, self._settled = self._settled, []
+        try:
+            if batch:
+                self._commit(batch, await self._queue.tick(self._engine, [s.completion for s in batch], 0))
+            self._reporting.runs_changed(await self._registry.retire(self._engine))
+        except UnavailableError as error:
+            self._reporting.database_unavailable(error)

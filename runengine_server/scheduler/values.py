@@ -1,0 +1,54 @@
+"""Outputs of finished steps as selectors see them, kept near: who unlocked a step usually has its inputs at hand."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+
+import orjson
+
+from runengine_server.domain.ids import RunKey, StepNo
+from runengine_server.planner.step_input import StepValue
+from runengine_server.ports.run_store import RunStore
+
+Place = tuple[RunKey, StepNo]
+
+
+class StepValues:
+    """A byte-bounded LRU over the store's outputs, by (run, step) as the run sees them."""
+
+    def __init__(self, store: RunStore, bytes_max: int) -> None:
+        """Load from `store`, keep at most `bytes_max` of canonical bytes."""
+        self._store = store
+        self._bytes_max = bytes_max
+        self._bytes = 0
+        self._values: OrderedDict[Place, tuple[StepValue, int]] = OrderedDict()
+
+    def put(self, place: Place, value: StepValue, size_bytes: int) -> None:
+        """Remember a committed value."""
+        if place in self._values:
+            return
+        self._values[place] = (value, size_bytes)
+        self._bytes += size_bytes
+        while self._bytes > self._bytes_max:
+            _, (_, dropped) = self._values.popitem(last=False)
+            self._bytes -= dropped
+
+    async def get(self, places: Iterable[Place]) -> Mapping[Place, StepValue]:
+        """The values of steps that have finished successfully; those that have not are left out.
+
+        Raises:
+            UnavailableError: the database cannot be reached.
+        """
+        found: dict[Place, StepValue] = {}
+        missing: dict[Place, None] = {}
+        for place in places:
+            if kept := self._values.get(place):
+                found[place] = kept[0]
+            else:
+                missing[place] = None
+        if missing:
+            for place, stored in (await self._store.outputs(list(missing))).items():
+                artifacts = tuple(artifact.as_selector_value() for artifact in stored.artifacts)
+                value = StepValue(orjson.loads(stored.body), artifacts)
+                self.put(place, value, len(stored.body))
+                found[place] = value
+        return found

@@ -1,0 +1,140 @@
+"""From a plan to the run that carries it out: what is reused, what waits, what is ready, and the answer to keep."""
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from runengine_server.domain.canonical_json import canonical_bytes, content_hash
+from runengine_server.domain.errors import ConflictError
+from runengine_server.domain.ids import RunId, SkillId, StepId, StepNo
+from runengine_server.domain.json_value import JsonObject
+from runengine_server.domain.plan import PlannedStep, RebuildPlan
+from runengine_server.domain.states import PlanAction, PlanReason, RunStatus
+from runengine_server.domain.workflow import ATTEMPT_TIMEOUT_S_DEFAULT, StepDefinition
+from runengine_server.planner.compiled import CompiledWorkflow
+from runengine_server.ports.run_store import EarlierAnswer, RequestKey
+from runengine_server.ports.skill_runner import SkillRunner
+from runengine_server.service.messages import TriggerAnswer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """How a plan becomes rows: direct dependencies still awaited per step, and the steps to queue at once."""
+
+    waiting_for: tuple[int, ...]
+    ready: tuple[tuple[StepNo, int], ...]
+
+
+def lay_out(compiled: CompiledWorkflow, plan: RebuildPlan, timeout_ms: Callable[[StepDefinition], int]) -> Layout:
+    """Count what each step waits for once the plan's reuse is done."""
+    is_done = [step.action is PlanAction.REUSE for step in plan.steps]
+    waiting_for = tuple(
+        sum(not is_done[dependency] for dependency in dependencies) for dependencies in compiled.dependencies
+    )
+    ready = tuple(
+        (StepNo(number), timeout_ms(compiled.workflow.steps[number]))
+        for number, waits in enumerate(waiting_for)
+        if waits == 0 and not is_done[number]
+    )
+    return Layout(waiting_for=waiting_for, ready=ready)
+
+
+def attempt_timeout_s(definition: StepDefinition, skills: SkillRunner) -> float:
+    """An attempt's timeout: the step's, else the skill's default, else 60 s."""
+    if definition.timeout_s is not None:
+        return definition.timeout_s
+    info = skills.availability(definition.skill_id).info
+    if info is not None and info.default_timeout_s is not None:
+        return info.default_timeout_s
+    return ATTEMPT_TIMEOUT_S_DEFAULT
+
+
+def cache_version(skill_id: SkillId, skills: SkillRunner) -> str | None:
+    """What the skill's runner declares now; None while it is not known."""
+    info = skills.availability(skill_id).info
+    return info.cache_version if info is not None else None
+
+
+def request_key(rpc: str, request_id: str, content: Mapping[str, object]) -> RequestKey:
+    """What makes a request repeatable; `content` is everything that a repetition must have in common."""
+    body = canonical_bytes({key: value for key, value in content.items() if value is not None})  # type: ignore[misc]
+    return RequestKey(rpc=rpc, request_id=request_id, digest=content_hash(body))
+
+
+def repeated_answer(earlier: EarlierAnswer, request: RequestKey) -> TriggerAnswer:
+    """What was answered to the same request before.
+
+    Raises:
+        ConflictError: REQUEST_ID_REUSED, the id came with other content.
+    """
+    if earlier.digest != request.digest:
+        raise ConflictError(
+            "REQUEST_ID_REUSED",
+            f"request id {request.request_id!r} was used before with other content; send a new request id",
+            metadata={"requestId": request.request_id},
+        )
+    return decode_answer(earlier.answer)
+
+
+def encode_answer(answer: TriggerAnswer) -> bytes:
+    """An answer as it is kept for repetitions."""
+    assert answer.run_id is not None and answer.status is not None
+    return zlib.compress(
+        orjson.dumps({
+            "runId": answer.run_id,
+            "status": int(answer.status),
+            "message": answer.message,
+            "plan": _encode_plan(answer.plan) if answer.plan else None,
+        }),
+        level=1,
+    )  # fmt: skip
+
+
+def decode_answer(data: bytes) -> TriggerAnswer:
+    """The answer that `encode_answer` kept, marked as a repetition."""
+    kept = orjson.loads(zlib.decompress(data))
+    return TriggerAnswer(
+        run_id=RunId(kept["runId"]),
+        status=RunStatus(kept["status"]),
+        message=kept["message"],
+        deduplicated=True,
+        plan=_decode_plan(kept["plan"]) if kept["plan"] else None,
+    )
+
+
+def _encode_plan(plan: RebuildPlan) -> JsonObject:
+    return {
+        "digest": plan.digest,
+        "seeds": list(plan.seed_step_ids),
+        "base": plan.base_run_id,
+        "estimate": plan.estimate_s,
+        "steps": [
+            [s.step_id, int(s.action), int(s.reason), list(s.caused_by), list(s.changed_pointers),
+             list(s.unknown_until), s.estimate_s]
+            for s in plan.steps
+        ],
+    }  # fmt: skip
+
+
+def _decode_plan(kept: dict[str, Any]) -> RebuildPlan:
+    return RebuildPlan(
+        digest=kept["digest"],
+        seed_step_ids=tuple(kept["seeds"]),
+        base_run_id=kept["base"],
+        estimate_s=kept["estimate"],
+        steps=tuple(
+            PlannedStep(
+                step_id=StepId(step_id),
+                action=PlanAction(action),
+                reason=PlanReason(reason),
+                caused_by=tuple(caused_by),
+                changed_pointers=tuple(pointers),
+                unknown_until=tuple(unknown_until),
+                estimate_s=estimate,
+            )
+            for step_id, action, reason, caused_by, pointers, unknown_until, estimate in kept["steps"]
+        ),
+    )
