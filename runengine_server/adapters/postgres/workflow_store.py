@@ -100,7 +100,12 @@ def _registered_at(owner: str, created_at: datetime) -> datetime | None:
 
 
 def _version(row: asyncpg.Record) -> WorkflowVersion:
-    return WorkflowVersion(name=row["name"], version=row["version"], digest=WorkflowDigest(row["digest"].hex()))
+    return WorkflowVersion(
+        owner=Tenant(row["tenant"]),
+        name=row["name"],
+        version=row["version"],
+        digest=WorkflowDigest(row["digest"].hex()),
+    )
 
 
 async def _decoded(definition: bytes, digest: bytes, created_at: datetime | None) -> Workflow:

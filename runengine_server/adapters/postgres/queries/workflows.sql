@@ -44,7 +44,7 @@ FROM workflow_definitions
 WHERE digest = $1;
 
 -- name: workflow_find
--- The version asked for, or the highest; the tenant's own before the directory's (owner '') of equal version.
+-- The version asked for, or the highest; the tenant's own before the directory's (tenant '') of equal version.
 SELECT tenant, name, version, digest, created_at
 FROM workflows
 WHERE tenant IN ($1, '') AND name = $2 AND ($3 = '' OR version = $3)
@@ -55,14 +55,15 @@ LIMIT 1;
 -- What a tenant can use of a name, highest first; for an empty name the highest of each name.
 WITH
 usable AS (
-    SELECT DISTINCT ON (name, CASE WHEN $2 = '' THEN '' ELSE version END) name, version, version_order, digest
+    SELECT DISTINCT ON (name, CASE WHEN $2 = '' THEN '' ELSE version END)
+        tenant, name, version, version_order, digest
     FROM workflows
     WHERE tenant IN ($1, '') AND ($2 = '' OR name = $2)
     ORDER BY
         name, CASE WHEN $2 = '' THEN '' ELSE version END,
         version_order DESC, version COLLATE "C" DESC, tenant DESC
 )
-SELECT name, version, digest
+SELECT tenant, name, version, digest
 FROM usable
 ORDER BY name COLLATE "C", version_order DESC, version COLLATE "C" DESC
 LIMIT $3;
