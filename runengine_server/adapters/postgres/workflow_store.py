@@ -23,6 +23,9 @@ PAGE_BYTES_MAX: Final = 2 * 1024 * 1024
 # Decoding takes 20 to 30 ns a byte; what would hold the event loop for more than a few milliseconds goes to a thread.
 _DECODED_INLINE_BYTES_MAX: Final = 128 * 1024
 
+_NUL: Final = "\0"
+"""PostgreSQL refuses it in text, so nothing can be found under a name that has it."""
+
 
 class PostgresWorkflowStore:
     """WorkflowStore on PostgreSQL."""
@@ -58,7 +61,7 @@ class PostgresWorkflowStore:
 
     async def find(self, tenant: Tenant, name: str, version: str) -> Workflow | None:
         """See the port."""
-        row = await self._database.fetchrow(sql("workflow_find"), tenant, name, version)
+        row = await self._found(tenant, name, version)
         if row is None:
             return None
         definition: bytes = await self._database.fetchval(sql("workflow_by_digest"), row["digest"])
@@ -66,7 +69,7 @@ class PostgresWorkflowStore:
 
     async def find_version(self, tenant: Tenant, name: str, version: str) -> WorkflowVersion | None:
         """See the port."""
-        row = await self._database.fetchrow(sql("workflow_find"), tenant, name, version)
+        row = await self._found(tenant, name, version)
         return None if row is None else _version(row)
 
     async def names(
@@ -92,7 +95,14 @@ class PostgresWorkflowStore:
 
     async def versions(self, tenant: Tenant, *, name: str, limit: int) -> Sequence[WorkflowVersion]:
         """See the port."""
+        if _NUL in name:
+            return []
         return [_version(row) for row in await self._database.fetch(sql("workflow_versions"), tenant, name, limit)]
+
+    async def _found(self, tenant: Tenant, name: str, version: str) -> asyncpg.Record | None:
+        if _NUL in name or _NUL in version:
+            return None
+        return await self._database.fetchrow(sql("workflow_find"), tenant, name, version)
 
 
 def _registered_at(owner: str, created_at: datetime) -> datetime | None:
