@@ -253,6 +253,7 @@ CREATE FUNCTION tick(
     OUT next_available_ms integer
 )
 LANGUAGE plpgsql AS $$
+#variable_conflict use_column
 -- One scheduler turn, one transaction: commits what attempts returned (fenced by engine and epoch: stale ones come back as
 -- not accepted and change nothing), makes their dependents ready, and leases ready steps up to p_capacity: first what
 -- this turn made ready, then from the queue. c_status: 4 completed, 5 skipped, 6 failed, 2 retry after c_delay_ms.
