@@ -14,7 +14,7 @@ from runengine_server.domain.workflow import Workflow
 from runengine_server.planner.compiled import CompiledWorkflow, compile_workflow
 from runengine_server.ports.workflow_store import WorkflowStore
 
-# A compiled step takes 5 to 10 KB, most of it its selector: 1 to 2 GB at the very worst, a few MB as a rule.
+# A compiled step takes about 3 KB, most of it its selector: 0.6 GB at the very worst, a few MB as a rule.
 STEPS_MAX_DEFAULT: Final = 200_000
 
 # Compiling takes up to 0.1 ms a step; what would hold the event loop for longer than 20 ms goes to a thread.
