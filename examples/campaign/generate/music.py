@@ -19,12 +19,12 @@ def compose(style: str, title: str) -> Samples:
     score = score_for(style)
     random = np.random.default_rng(seed_from("music", score.style, title))
     length = round(score.duration_s * SAMPLE_RATE)
-    drums = _drums(score, length, random)
-    pad = _pad(score, length) * _pump(score, length)[:, None]
-    lead = _arpeggio(score, length) * 0.55 + _melody(score, length, random)
+    drums = _drums(score, length, random) * 0.7
+    bass = _at_strength(_bass(score, length), 0.09)
+    pad = _at_strength(_pad(score, length), score.pad_level * 0.24) * _pump(score, length)[:, None]
+    lead = _at_strength(_arpeggio(score, length), 0.045) + _at_strength(_melody(score, length, random), 0.075)
     wet = _reverberate(pad + lead + 0.35 * drums, score, random)
-    mixed = drums * 0.85 + _bass(score, length) * 0.75 + pad + lead * 0.7 + wet * score.room_level
-    glued = np.tanh(mixed * 1.1)
+    glued = np.tanh((drums + bass + pad + lead + wet * score.room_level) * 1.2)
     peak: Samples = glued * (_PEAK / np.max(np.abs(glued)))
     return peak
 
@@ -40,6 +40,12 @@ def _place(track: Samples, sound: Samples, start_s: float, level: float) -> None
     first = min(len(sound), len(track) - start)
     track[start : start + first] += sound[:first]
     track[: len(sound) - first] += sound[first:]
+
+
+def _at_strength(track: Samples, rms: float) -> Samples:
+    """The track at a root-mean-square level, so that no style's voices bury the others."""
+    level: Samples = track * (rms / max(float(np.sqrt(np.mean(track**2))), 1e-9))
+    return level
 
 
 def _silence(length: int) -> Samples:

@@ -43,7 +43,7 @@ def drum(name: str, random: np.random.Generator) -> Samples:
         case "kick":
             mono = _thump(0.32, 150, 46, 0.09, random)
         case "taiko":
-            mono = 1.15 * _thump(0.9, 120, 52, 0.24, random) + 0.25 * _noise(0.9, 80, 600, 0.08, random)
+            mono = 1.5 * _thump(0.9, 120, 52, 0.24, random) + 0.25 * _noise(0.9, 80, 600, 0.08, random)
         case "snare":
             mono = 0.7 * _noise(0.25, 900, 9_000, 0.06, random) + 0.45 * _thump(0.25, 260, 180, 0.05, random)
         case "clap":
