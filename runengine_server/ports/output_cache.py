@@ -1,6 +1,6 @@
 """The step cache as the core sees it: one interface for hot, cold and tiered."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,8 +19,15 @@ class CacheQuery:
 class OutputCache(Protocol):
     """Successes by content; losing any of it costs time, never correctness."""
 
-    async def lookup(self, queries: Sequence[CacheQuery]) -> Mapping[CacheKey, CacheAnswer]:
-        """Answer every query, in one batch; never raises for a cache that is down."""
+    async def lookup(self, queries: Sequence[CacheQuery]) -> Sequence[CacheAnswer]:
+        """Answer every query, in one batch and in the order asked.
+
+        By position and not by key: two runs of different workflow versions may ask for one key with two fingerprints.
+        A hit always has the query's key and fingerprint.
+
+        Raises:
+            UnavailableError: the database cannot be reached. A hot tier that is down, slow or wrong never raises.
+        """
 
     async def store(self, entries: Sequence[tuple[CacheEntry, int]]) -> None:
-        """Keep entries that are already committed, each with its hot TTL in seconds; best effort."""
+        """Keep entries that are already committed, each with its hot TTL in seconds; best effort, never raises."""

@@ -1,0 +1,1 @@
+"""Implementations of ports in memory, held to the same contract suites as the real ones."""

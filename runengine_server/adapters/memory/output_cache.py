@@ -1,0 +1,58 @@
+"""The step cache in memory: for tests, simulation and an engine without Redis."""
+
+from collections.abc import Sequence
+
+from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheHit, CacheKey, CacheMiss
+from runengine_server.domain.states import CacheTier, MissReason
+from runengine_server.ports.clock import Clock
+from runengine_server.ports.output_cache import CacheQuery
+
+
+class MemoryOutputCache:
+    """OutputCache in a dictionary, unbounded; as the HOT tier its entries end with their TTL."""
+
+    def __init__(self, clock: Clock, tier: CacheTier = CacheTier.COLD) -> None:
+        """Answer as `tier`; TTLs are measured with `clock`."""
+        self._clock = clock
+        self._tier = tier
+        self._entries: dict[CacheKey, tuple[CacheEntry, float]] = {}
+        self._steps: set[tuple[str, str, str]] = set()
+
+    async def lookup(self, queries: Sequence[CacheQuery]) -> Sequence[CacheAnswer]:
+        """See the port."""
+        return [self._answer(query) for query in queries]
+
+    async def store(self, entries: Sequence[tuple[CacheEntry, int]]) -> None:
+        """See the port; the latest success wins."""
+        for entry, ttl_s in entries:
+            self._entries[entry.key] = entry, self._clock.monotonic() + ttl_s
+            self._steps.add(_step(entry.key))
+
+    async def promote(self, entries: Sequence[tuple[CacheEntry, int]]) -> None:
+        """Keep entries unless something is there already."""
+        await self.store([pair for pair in entries if self._find(pair[0].key) is None])
+
+    def _answer(self, query: CacheQuery) -> CacheAnswer:
+        entry = self._find(query.key)
+        if entry is None:
+            return CacheMiss(reason=self._absence(query.key))
+        found, wanted = entry.fingerprint, query.fingerprint
+        if (found.skill_id, found.cache_version) != (wanted.skill_id, wanted.cache_version):
+            return CacheMiss(reason=MissReason.SKILL_CHANGED)
+        if found != wanted:
+            return CacheMiss(reason=MissReason.EPOCH_CHANGED)
+        return CacheHit(entry=entry, tier=self._tier)
+
+    def _find(self, key: CacheKey) -> CacheEntry | None:
+        entry, ends_at = self._entries.get(key, (None, 0.0))
+        is_over = self._tier is CacheTier.HOT and self._clock.monotonic() >= ends_at
+        return None if is_over else entry
+
+    def _absence(self, key: CacheKey) -> MissReason | None:
+        if self._tier is CacheTier.HOT:
+            return None
+        return MissReason.INPUT_CHANGED if _step(key) in self._steps else MissReason.NEVER_SEEN
+
+
+def _step(key: CacheKey) -> tuple[str, str, str]:
+    return key.tenant, key.workflow_name, key.step_id

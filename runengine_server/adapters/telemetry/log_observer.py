@@ -1,0 +1,135 @@
+"""Says what happens in the words of the quickstart: one line an event, for people or, as JSON, for machines.
+
+JSON lines carry `timestamp`, `level`, `event`, the fields of the line under their names in it, and the line itself as
+`message`; events are `run_started`, `run_completed`, `run_failed`, `run_cancelled`, `step_started`, `step_completed`,
+`step_skipped`, `step_failed`, `cache_hit` and `cache_miss`. Payloads, outputs and what an error says are never logged,
+only its code.
+
+These lines do not go through logging's handlers, because a step has three of them: rendering one takes 1-2 µs here,
+20 µs there. Their levels are those of the loggers `runengine.run`, `runengine.step` and `runengine.cache`.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+import orjson
+
+from runengine_server.domain.cache import CacheKey
+from runengine_server.domain.failure import Failure
+from runengine_server.domain.ids import RunId, RunKey
+from runengine_server.domain.states import CacheTier, OutputSource
+from runengine_server.ports.clock import Clock
+
+_RUN = logging.getLogger("runengine.run")
+_STEP = logging.getLogger("runengine.step")
+_CACHE = logging.getLogger("runengine.cache")
+
+_SKIPPED_BECAUSE = {
+    OutputSource.CACHE_HOT: "cache hit",
+    OutputSource.CACHE_COLD: "cache hit",
+    OutputSource.BASE_RUN: "base run",
+    OutputSource.JOINED: "joined",
+    OutputSource.EXECUTED: "executed",
+}
+_TIER = {CacheTier.HOT: "Redis", CacheTier.COLD: "DB"}
+
+Fields = Mapping[str, str | int | None]
+
+
+class LogObserver:
+    """Observer that logs; costs one check where the level says no."""
+
+    def __init__(self, write: Callable[[bytes], None], clock: Clock, *, is_json: bool) -> None:
+        """Hand each finished line to `write`, newline included."""
+        self._write = write
+        self._clock = clock
+        self._is_json = is_json
+
+    def run_started(self, run_id: RunId, workflow_name: str) -> None:
+        """See the port."""
+        if _RUN.isEnabledFor(logging.INFO):
+            line = f"[RunEngine] Run started: runId={run_id}, workflow={workflow_name}"
+            self._say("info", "run_started", line, {"runId": run_id, "workflow": workflow_name})
+
+    def run_completed(self, run_id: RunId, duration_ms: int) -> None:
+        """See the port."""
+        if _RUN.isEnabledFor(logging.INFO):
+            line = f"[RunEngine] Run completed: runId={run_id}, totalDurationMs={duration_ms}"
+            self._say("info", "run_completed", line, {"runId": run_id, "totalDurationMs": duration_ms})
+
+    def run_failed(self, run_id: RunId, failed_step: str, code: str) -> None:
+        """See the port; a run that failed without a step (its deadline) has `-` in its place."""
+        if _RUN.isEnabledFor(logging.ERROR):
+            code = _one_word(code)
+            line = f"[RunEngine] Run failed: runId={run_id}, failedStep={failed_step or '-'}, error={code}"
+            self._say("error", "run_failed", line, {"runId": run_id, "failedStep": failed_step or None, "error": code})
+
+    def run_cancelled(self, run_id: RunId) -> None:
+        """See the port."""
+        if _RUN.isEnabledFor(logging.INFO):
+            self._say("info", "run_cancelled", f"[RunEngine] Run cancelled: runId={run_id}", {"runId": run_id})
+
+    def step_started(self, run_id: RunId, step_id: str) -> None:
+        """See the port."""
+        if _STEP.isEnabledFor(logging.INFO):
+            line = f"[RunEngine] Step started: runId={run_id}, stepId={step_id}"
+            self._say("info", "step_started", line, {"runId": run_id, "stepId": step_id})
+
+    def step_completed(self, run_id: RunId, step_id: str, duration_ms: int) -> None:
+        """See the port."""
+        if _STEP.isEnabledFor(logging.INFO):
+            line = f"[RunEngine] Step completed: runId={run_id}, stepId={step_id}, durationMs={duration_ms}"
+            fields: Fields = {"runId": run_id, "stepId": step_id, "durationMs": duration_ms}
+            self._say("info", "step_completed", line, fields)
+
+    def step_skipped(self, run_id: RunId, step_id: str, source: OutputSource) -> None:
+        """See the port."""
+        if _STEP.isEnabledFor(logging.INFO):
+            because = _SKIPPED_BECAUSE[source]
+            line = f"[RunEngine] Step skipped ({because}): runId={run_id}, stepId={step_id}"
+            fields: Fields = {"runId": run_id, "stepId": step_id, "outputSource": source.name}
+            self._say("info", "step_skipped", line, fields)
+
+    def step_failed(self, run_id: RunId, step_id: str, failure: Failure, attempt: int) -> None:
+        """See the port."""
+        if _STEP.isEnabledFor(logging.WARNING):
+            code = _one_word(failure.code)
+            line = f"[RunEngine] Step failed: runId={run_id}, stepId={step_id}, error={code}, attempt={attempt}"
+            fields: Fields = {"runId": run_id, "stepId": step_id, "error": code, "attempt": attempt}
+            self._say("warning", "step_failed", line, fields)
+
+    def cache_hit(self, key: CacheKey, tier: CacheTier) -> None:
+        """See the port."""
+        if _CACHE.isEnabledFor(logging.INFO):
+            name = _TIER[tier]
+            line = f"[RunEngine] Cache hit ({name}): {_short(key)}"
+            self._say("info", "cache_hit", line, {**_key_fields(key), "tier": tier.name})
+
+    def cache_miss(self, key: CacheKey) -> None:
+        """See the port."""
+        if _CACHE.isEnabledFor(logging.INFO):
+            self._say("info", "cache_miss", f"[RunEngine] Cache miss: {_short(key)}", _key_fields(key))
+
+    def runs_changed(self, runs: Sequence[RunKey]) -> None:
+        """Nothing to log."""
+
+    def _say(self, level: str, event: str, line: str, fields: Fields) -> None:
+        if self._is_json:
+            now = self._clock.now()
+            rendered = {"timestamp": now, "level": level, "event": event, **fields, "message": line}
+            self._write(orjson.dumps(rendered, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z))
+        else:
+            self._write(f"{line}\n".encode())
+
+
+def _short(key: CacheKey) -> str:
+    return f"{key.workflow_name}:{key.step_id}:{key.input_hash[:6]}..."
+
+
+def _key_fields(key: CacheKey) -> dict[str, str | int | None]:
+    return {"workflow": key.workflow_name, "stepId": key.step_id, "inputHash": key.input_hash}
+
+
+def _one_word(code: str) -> str:
+    """The code, unless a skill's server chose one that would break the line or fill the disk."""
+    return code if len(code) <= 64 and code.isprintable() else "INVALID_CODE"
