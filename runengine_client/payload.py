@@ -129,8 +129,11 @@ def struct_of(value: JsonObject) -> struct_pb2.Struct:
 
 
 def from_struct(struct: struct_pb2.Struct) -> JsonObject:
-    """The object a Struct holds; integral numbers within ±(2^53−1) are ints, as the server reads them."""
-    return {key: _from_value(value) for key, value in struct.fields.items()}
+    """The object a Struct holds; integral numbers within ±(2^53−1) are ints, as the server reads them.
+
+    Keys are sorted: a Struct has no order of its own, and printing one twice should give the same text.
+    """
+    return {key: _from_value(struct.fields[key]) for key in sorted(struct.fields)}
 
 
 def _from_value(value: struct_pb2.Value) -> JsonValue:

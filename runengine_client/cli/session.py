@@ -16,7 +16,7 @@ from runengine_client.cli import exit_codes
 from runengine_client.cli.json_output import dumps
 from runengine_client.client import RunEngineClient
 from runengine_client.connection import TlsOptions
-from runengine_client.errors import RunEngineError
+from runengine_client.errors import RunEngineError, UnavailableError
 from runengine_client.payload import JsonValue
 
 PLAIN_WIDTH = 240
@@ -95,6 +95,8 @@ class Session:
             self.errors.file.write(dumps({"error": body | ({"details": details} if details else {})}) + "\n")
             return
         self.errors.print(Text.assemble(("error: ", "bold red"), f"{error.message} ({error.reason})"), soft_wrap=True)
+        if isinstance(error, UnavailableError) and not error.is_from_server:
+            self.errors.print(Text(f"is the server running at {self.target}?"), soft_wrap=True)
         for each in error.violations:
             if each.field not in error.message:
                 self.errors.print(Text.assemble("  ", (each.field, "bold"), f": {each.description}"), soft_wrap=True)

@@ -52,6 +52,7 @@ class Fields:
         self._violations = violations
         self._used: list[str] = []
         self._values: dict[str, object] = {}
+        self._is_object = isinstance(value, Mapping)
         if isinstance(value, Mapping):
             self._values = {str(key): item for key, item in value.items()}
         else:
@@ -65,7 +66,7 @@ class Fields:
         if value is not None and not isinstance(value, str):
             hint = "; put it in quotes" if isinstance(value, int | float) else ""
             self._refuse(self.path(key), f"must be a string, not {kind_of(value)}{hint}")
-        elif is_required:
+        elif is_required and self._is_object:
             self._refuse(self.path(key), "is required")
         return ""
 
@@ -153,7 +154,9 @@ class Fields:
         """A list of objects; it must be there."""
         value = self._take(key)
         if not isinstance(value, list | tuple):
-            self._refuse(self.path(key), "is required" if value is None else f"must be a list, not {kind_of(value)}")
+            if self._is_object:
+                wrong = "is required" if value is None else f"must be a list, not {kind_of(value)}"
+                self._refuse(self.path(key), wrong)
             return
         for index, item in enumerate(value):
             yield Fields(item, f"{self.path(key)}[{index}]", self._violations)
