@@ -32,6 +32,15 @@ class Fingerprint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CacheQuery:
+    """A key to look up, with the fingerprint an entry must have."""
+
+    key: CacheKey
+    fingerprint: Fingerprint
+    hot_ttl_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Producer:
     """The run and step that executed and committed an output; reuse always names this, never a copy."""
 

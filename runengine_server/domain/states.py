@@ -40,9 +40,7 @@ _PENDING, _READY, _RUNNING = StepStatus.PENDING, StepStatus.READY, StepStatus.RU
 STEP_TRANSITIONS: dict[StepStatus, frozenset[StepStatus]] = {
     _PENDING: frozenset({_READY, _RUNNING, StepStatus.SKIPPED, StepStatus.CANCELLED}),
     _READY: frozenset({_RUNNING, StepStatus.SKIPPED, StepStatus.CANCELLED, _READY}),
-    _RUNNING: frozenset(
-        {StepStatus.COMPLETED, StepStatus.SKIPPED, StepStatus.FAILED, _READY, StepStatus.CANCELLED}
-    ),
+    _RUNNING: frozenset({StepStatus.COMPLETED, StepStatus.SKIPPED, StepStatus.FAILED, _READY, StepStatus.CANCELLED}),
     StepStatus.COMPLETED: frozenset(),
     StepStatus.SKIPPED: frozenset(),
     StepStatus.FAILED: frozenset(),

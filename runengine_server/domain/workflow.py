@@ -51,6 +51,13 @@ class StepDefinition:
     description: str = ""
     verify_artifacts: bool = False
 
+    def attempt_timeout_s(self, skill_default_s: float | None) -> float:
+        """How long an attempt may take, in seconds: the step's timeout, else the skill's default, else 60."""
+        return self.timeout_s or skill_default_s or ATTEMPT_TIMEOUT_S_DEFAULT
+
+
+NO_DIGEST = WorkflowDigest("")
+"""Of a workflow whose digest nobody has computed yet."""
 
 ALL_STEPS = "*"
 """In a change rule's seeds: every step."""
@@ -79,7 +86,7 @@ class Workflow:
     cache_epoch: str = ""
     failure_policy: FailurePolicy = FailurePolicy.FINISH_RUNNING
     labels: Mapping[str, str] = field(default_factory=dict)
-    digest: WorkflowDigest = WorkflowDigest("")
+    digest: WorkflowDigest = NO_DIGEST
     created_at: datetime | None = None
 
     def change_rule(self, change_type: str) -> ChangeRule | None:

@@ -7,7 +7,16 @@ code plans a dry run, a real one and a test.
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from runengine_server.domain.cache import CacheAnswer, CacheDecision, CacheEntry, CacheHit, CacheKey, Fingerprint
+from runengine_server.domain.base_run import BaseResult, BaseRun
+from runengine_server.domain.cache import (
+    CacheAnswer,
+    CacheDecision,
+    CacheEntry,
+    CacheHit,
+    CacheKey,
+    CacheQuery,
+    Fingerprint,
+)
 from runengine_server.domain.failure import Failure
 from runengine_server.domain.ids import RunId, RunKey, SkillId, StepId, StepNo, Tenant
 from runengine_server.domain.json_pointer import changed_pointers
@@ -34,8 +43,6 @@ from runengine_server.planner.decision import (
 )
 from runengine_server.planner.plan_digest import plan_digest
 from runengine_server.planner.step_input import RunScope, StepInput, StepValue, change_value, resolve_input
-from runengine_server.ports.output_cache import CacheQuery
-from runengine_server.ports.run_store import BaseResult, BaseRun
 
 CAUSES_MAX = 16
 Place = tuple[RunKey, StepNo]

@@ -1,19 +1,9 @@
 """The step cache as the core sees it: one interface for hot, cold and tiered."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
-from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheKey, Fingerprint
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheQuery:
-    """A key to look up, with the fingerprint an entry must have."""
-
-    key: CacheKey
-    fingerprint: Fingerprint
-    hot_ttl_s: int
+from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheQuery
 
 
 class OutputCache(Protocol):

@@ -54,7 +54,7 @@ Outcome = Succeeded | Failed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkillInfo:
-    """What a runner says of a skill it offers; `default_timeout_s` None when it names none, concurrency 0 when unbounded."""
+    """What a runner says of a skill it offers; timeout None when it names none, concurrency 0 when unbounded."""
 
     skill_id: SkillId
     version: str
@@ -77,6 +77,16 @@ class SkillAvailability:
     has_target: bool
     is_catalogue_known: bool
     info: SkillInfo | None
+
+    @property
+    def cache_version(self) -> str | None:
+        """What the runner declares now; None while it is not known."""
+        return self.info.cache_version if self.info is not None else None
+
+    @property
+    def default_timeout_s(self) -> float | None:
+        """The skill's own attempt timeout in seconds; None without one, or while it is not known."""
+        return self.info.default_timeout_s if self.info is not None else None
 
 
 ProgressListener = Callable[[float, str, datetime], None]

@@ -83,7 +83,7 @@ class AttemptFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFailed:
-    """The step failed for good; `run_failure` is what the run will carry; no skill was tried when not `is_attempted`."""
+    """The step failed for good; `run_failure` is what the run carries; no skill was tried when not `is_attempted`."""
 
     lease: Lease
     failure: Failure

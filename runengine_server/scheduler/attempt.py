@@ -1,6 +1,5 @@
 """One attempt as a pipeline: call the skill, check what it returned, say what follows."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
@@ -23,7 +22,6 @@ from runengine_server.ports.step_queue import (
     AttemptFailed,
     CacheFiling,
     Completion,
-    Dependents,
     Lease,
     StepExecuted,
     StepFailed,
@@ -31,7 +29,7 @@ from runengine_server.ports.step_queue import (
 )
 from runengine_server.scheduler.preparation import CannotResolve, Execute, Reuse, cache_key
 from runengine_server.scheduler.run_contexts import RunContext
-
+from runengine_server.scheduler.timeouts import AttemptTimeouts
 
 _INTERNAL_ATTEMPTS_MAX = 3
 
@@ -56,15 +54,13 @@ class AttemptRunner:
         skills: SkillRunner,
         clock: Clock,
         random: Random,
-        timeout_s: Callable[[StepDefinition], float],
-        dependents: Callable[[RunContext, Lease], Dependents],
+        timeouts: AttemptTimeouts,
     ) -> None:
-        """Use what the process shares; `timeout_s` is an attempt's timeout in seconds."""
+        """Use what the process shares."""
         self._skills = skills
         self._clock = clock
         self._random = random
-        self._timeout_s = timeout_s
-        self._dependents = dependents
+        self._timeouts = timeouts
 
     async def execute(self, step: Execute, on_progress: ProgressListener) -> Settled:
         """Call the skill and settle its outcome; cancelling the task cancels the call."""
@@ -88,7 +84,7 @@ class AttemptRunner:
                 cache_version=step.cache_version,
                 output_hash=step.output_hash,
                 decision=step.decision,
-                dependents=self._dependents(step.context, step.lease),
+                dependents=self._timeouts.dependents(step.context.compiled, step.lease.step),
             ),
             context=step.context,
             value=step.value,
@@ -104,7 +100,7 @@ class AttemptRunner:
 
     def _call(self, step: Execute) -> SkillCall:
         facts, definition = step.context.facts, step.context.compiled.workflow.steps[step.lease.step]
-        timeout_s = self._timeout_s(definition)
+        timeout_s = self._timeouts.timeout_s(definition)
         if facts.deadline_at_s is not None:
             timeout_s = max(0.001, min(timeout_s, facts.deadline_at_s - self._clock.now().timestamp()))
         return SkillCall(
@@ -142,7 +138,7 @@ class AttemptRunner:
                 output_hash=output_hash,
                 artifacts=outcome.artifacts,
                 decision=step.decision,
-                dependents=self._dependents(context, lease),
+                dependents=self._timeouts.dependents(context.compiled, lease.step),
                 filing=CacheFiling(
                     workflow_name=context.facts.workflow_name, step_id=definition.step_id, fingerprint=fingerprint
                 )
@@ -170,10 +166,7 @@ class AttemptRunner:
 
     def _fingerprint(self, context: RunContext, definition: StepDefinition, outcome: Succeeded) -> Fingerprint:
         """That of the build that executed; a runner that reports none is taken at its catalogue's word."""
-        version = outcome.cache_version
-        if not version:
-            info = self._skills.availability(definition.skill_id).info
-            version = info.cache_version if info is not None else ""
+        version = outcome.cache_version or self._skills.availability(definition.skill_id).cache_version or ""
         return Fingerprint(
             skill_id=definition.skill_id, cache_version=version, cache_epoch=context.compiled.workflow.cache_epoch
         )

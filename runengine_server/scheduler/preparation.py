@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from runengine_server.domain.cache import CacheAnswer, CacheDecision, CacheHit, CacheKey, Fingerprint
+from runengine_server.domain.cache import CacheAnswer, CacheDecision, CacheHit, CacheKey, CacheQuery, Fingerprint
 from runengine_server.domain.failure import Failure
 from runengine_server.domain.ids import RunKey, StepId, StepNo
 from runengine_server.domain.states import CacheMode, CacheOutcome, MissReason, OutputSource
@@ -14,7 +14,7 @@ from runengine_server.planner.decision import ExecuteNow, KnownResult, LookUp, R
 from runengine_server.planner.planning import hit_decision, hit_source
 from runengine_server.planner.step_input import RunScope, StepInput, StepValue, resolve_input
 from runengine_server.ports.clock import Clock
-from runengine_server.ports.output_cache import CacheQuery, OutputCache
+from runengine_server.ports.output_cache import OutputCache
 from runengine_server.ports.skill_runner import SkillRunner
 from runengine_server.ports.step_queue import Lease
 from runengine_server.scheduler.run_contexts import RunContext, RunContexts
@@ -97,7 +97,7 @@ class Preparation:
             self._decide(lease, context, resolved, prepared, lookups)
         if lookups:
             answers = await self._cache.lookup([query for *_, query in lookups])
-            prepared.extend(self._after_lookup(*lookup, answers) for lookup in lookups)
+            prepared += [self._after_lookup(*lookup, answer) for lookup, answer in zip(lookups, answers, strict=True)]
         return prepared
 
     def _decide(
@@ -110,8 +110,7 @@ class Preparation:
     ) -> None:
         definition = context.compiled.workflow.steps[lease.step]
         mode = step_cache_mode(context.facts.cache_mode, context.facts.plan[lease.step][1])
-        info = self._skills.availability(definition.skill_id).info
-        version = info.cache_version if info is not None else None
+        version = self._skills.availability(definition.skill_id).cache_version
         base = context.base.get(lease.step)
         known = KnownResult(input_hash=base.input_hash, cache_version=base.cache_version) if base else None
         match decide(mode, definition.cache_policy, known, resolved.hash, version):
@@ -137,9 +136,8 @@ class Preparation:
         resolved: StepInput,
         mode: CacheMode,
         query: CacheQuery,
-        answers: Mapping[CacheKey, CacheAnswer],
+        answer: CacheAnswer,
     ) -> Prepared:
-        answer = answers[query.key]
         if not isinstance(answer, CacheHit):
             outcome = CacheOutcome.MISS if answer.reason is not None else CacheOutcome.LOOKUP_FAILED
             return Execute(lease, context, resolved, _decision(outcome, answer.reason), mode)

@@ -1,24 +1,15 @@
 """What the scheduler tells observers and watchers about what it has committed."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from runengine_server.domain.errors import UnavailableError
-from runengine_server.domain.events import StepProgress
-from runengine_server.domain.ids import RunKey, StepId
+from runengine_server.domain.ids import RunKey
 from runengine_server.domain.states import RunStatus
 from runengine_server.ports.observer import Observer
 from runengine_server.ports.run_store import RunFacts
 from runengine_server.ports.step_queue import AttemptFailed, EndedRun, Lease, StepExecuted, StepFailed, StepReused, Turn
 from runengine_server.scheduler.attempt import Settled
 from runengine_server.scheduler.run_contexts import RunContext
-
-
-class ProgressSink(Protocol):
-    """Takes the latest progress of a step; conflated, never stored."""
-
-    def report(self, run: RunKey, step_id: StepId, progress: StepProgress) -> None:
-        """Replace what was known of the step's progress."""
 
 
 class Reporting:

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from runengine_server.domain.base_run import BaseResult
 from runengine_server.domain.ids import RunKey, StepNo, WorkflowDigest
 from runengine_server.domain.json_value import JsonObject, JsonValue
 from runengine_server.planner.compiled import CompiledWorkflow
 from runengine_server.planner.step_input import change_value
-from runengine_server.ports.run_store import BaseResult, RunFacts, RunStore
+from runengine_server.ports.run_store import RunFacts, RunStore
 
 
 class CompiledWorkflows(Protocol):

@@ -16,12 +16,13 @@ from runengine_server.domain.errors import UnavailableError
 from runengine_server.domain.events import StepProgress
 from runengine_server.domain.ids import EngineNo, RunKey
 from runengine_server.ports.output_cache import OutputCache
+from runengine_server.ports.progress import ProgressBoard
 from runengine_server.ports.run_store import RunFacts
 from runengine_server.ports.step_queue import EngineRegistry, Lease, StepQueue, Turn
 from runengine_server.scheduler.attempt import AttemptRunner, Settled, internal_failure
 from runengine_server.scheduler.attempts_in_flight import AttemptsInFlight
 from runengine_server.scheduler.preparation import CannotResolve, Execute, Preparation, Prepared, Reuse
-from runengine_server.scheduler.reporting import ProgressSink, Reporting
+from runengine_server.scheduler.reporting import Reporting
 from runengine_server.scheduler.run_contexts import RunContext, RunContexts
 from runengine_server.scheduler.settings import SchedulerSettings
 from runengine_server.scheduler.values import StepValues
@@ -44,7 +45,7 @@ class Scheduler:
         attempts: AttemptRunner,
         cache: OutputCache,
         reporting: Reporting,
-        progress: ProgressSink,
+        progress: ProgressBoard,
         settings: SchedulerSettings,
         description: str = "",
     ) -> None:
@@ -72,17 +73,17 @@ class Scheduler:
         """How many leases this engine holds."""
         return len(self._in_flight)
 
+    @property
+    def is_busy(self) -> bool:
+        """True when new work had better be taken up by another engine."""
+        return len(self._in_flight) > self._settings.attempts_max // 2
+
     def run_created(self, facts: RunFacts, *, has_ready_steps: bool) -> None:
-        """Take up a new run without waiting for a poll (WorkSignal)."""
+        """Take up a new run without waiting for a poll."""
         self._contexts.prime(facts)
         self._reporting.run_created(facts, has_ready_steps=has_ready_steps)
         if has_ready_steps:
             self._wakeup.ring()
-
-    def run_cancelled(self, run: RunKey) -> None:
-        """Stop what runs for a run that was cancelled here (WorkSignal)."""
-        self.cancel_attempts([run])
-        self._reporting.runs_changed([run])
 
     def cancel_attempts(self, runs: Sequence[RunKey]) -> None:
         """Stop what runs for these runs; they were cancelled here or elsewhere."""
@@ -215,6 +216,8 @@ class Scheduler:
                 self._settle(await self._attempts.execute(step, partial(self._on_progress, step)))
             except Exception as error:
                 self._fail_internally(step.lease, error)
+            finally:
+                self._progress.clear(step.lease.run, step.context.compiled.workflow.steps[step.lease.step].step_id)
             return
         self._in_flight.remove(step.lease)  # cancelled: the lease is gone
 
@@ -233,6 +236,7 @@ class Scheduler:
             step.lease.run,
             definition.step_id,
             StepProgress(fraction=fraction, message=message, reported_at=reported_at),
+            attempt=step.lease.attempt,
         )
 
     def _start(self, work: Callable[[], Coroutine[object, object, None]]) -> None:

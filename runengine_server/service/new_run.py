@@ -9,14 +9,13 @@ import orjson
 
 from runengine_server.domain.canonical_json import canonical_bytes, content_hash
 from runengine_server.domain.errors import ConflictError
-from runengine_server.domain.ids import RunId, SkillId, StepId, StepNo
+from runengine_server.domain.ids import RunId, StepId, StepNo
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.plan import PlannedStep, RebuildPlan
 from runengine_server.domain.states import PlanAction, PlanReason, RunStatus
-from runengine_server.domain.workflow import ATTEMPT_TIMEOUT_S_DEFAULT, StepDefinition
+from runengine_server.domain.workflow import StepDefinition
 from runengine_server.planner.compiled import CompiledWorkflow
 from runengine_server.ports.run_store import EarlierAnswer, RequestKey
-from runengine_server.ports.skill_runner import SkillRunner
 from runengine_server.service.messages import TriggerAnswer
 
 
@@ -40,22 +39,6 @@ def lay_out(compiled: CompiledWorkflow, plan: RebuildPlan, timeout_ms: Callable[
         if waits == 0 and not is_done[number]
     )
     return Layout(waiting_for=waiting_for, ready=ready)
-
-
-def attempt_timeout_s(definition: StepDefinition, skills: SkillRunner) -> float:
-    """An attempt's timeout: the step's, else the skill's default, else 60 s."""
-    if definition.timeout_s is not None:
-        return definition.timeout_s
-    info = skills.availability(definition.skill_id).info
-    if info is not None and info.default_timeout_s is not None:
-        return info.default_timeout_s
-    return ATTEMPT_TIMEOUT_S_DEFAULT
-
-
-def cache_version(skill_id: SkillId, skills: SkillRunner) -> str | None:
-    """What the skill's runner declares now; None while it is not known."""
-    info = skills.availability(skill_id).info
-    return info.cache_version if info is not None else None
 
 
 def request_key(rpc: str, request_id: str, content: Mapping[str, object]) -> RequestKey:

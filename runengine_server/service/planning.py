@@ -27,9 +27,10 @@ async def make_plan(request: PlanRequest, store: RunStore, cache: OutputCache) -
 
 async def _answer(question: Question, store: RunStore, cache: OutputCache) -> Answer:
     stored = await store.outputs(question.outputs) if question.outputs else {}
+    found = await cache.lookup(question.lookups) if question.lookups else ()
     return Answer(
         outputs={place: step_value(output) for place, output in stored.items()},
-        cache=await cache.lookup(question.lookups) if question.lookups else {},
+        cache={query.key: answer for query, answer in zip(question.lookups, found, strict=True)},
     )
 
 

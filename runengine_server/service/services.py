@@ -25,7 +25,7 @@ from runengine_server.service.messages import (
 
 
 class Services(Protocol):
-    """Every method authorises the caller, validates, and raises only RunEngineError for what a caller can understand."""
+    """Every method authorises the caller, validates, and raises RunEngineError for what a caller can understand."""
 
     async def trigger_run(self, caller: Caller, request: TriggerRequest) -> TriggerAnswer:
         """Plan and start an initial run."""

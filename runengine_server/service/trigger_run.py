@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 from uuid import uuid4
 
+from runengine_server.domain.base_run import BaseRun
 from runengine_server.domain.caller import Caller, Scope
 from runengine_server.domain.errors import NotFoundError, RunEngineError
 from runengine_server.domain.ids import RunId, RunKey
@@ -12,17 +13,16 @@ from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.plan import RebuildPlan
 from runengine_server.domain.run import ChangeRequest
 from runengine_server.domain.states import CacheMode, FailurePolicy, PlanAction, RunStatus, TriggerType
+from runengine_server.domain.workflow import StepDefinition
 from runengine_server.planner.compiled import CompiledWorkflow
 from runengine_server.planner.planning import PlanRequest
 from runengine_server.ports.output_cache import OutputCache
-from runengine_server.ports.run_store import BaseRun, CreatedRun, NewRun, RequestKey, RunFacts, RunStore
+from runengine_server.ports.run_store import CreatedRun, NewRun, RequestKey, RunFacts, RunStore
 from runengine_server.ports.skill_runner import SkillRunner
 from runengine_server.ports.work_signal import WorkSignal
 from runengine_server.service.authorization import require
 from runengine_server.service.messages import TriggerAnswer, TriggerRequest, TriggerUpdateRequest
 from runengine_server.service.new_run import (
-    attempt_timeout_s,
-    cache_version,
     encode_answer,
     lay_out,
     repeated_answer,
@@ -123,7 +123,7 @@ async def plan_draft(start: StartRuns, draft: Draft) -> RebuildPlan:
             run_id=draft.run_id,
             payload=draft.payload,
             mode=draft.mode,
-            cache_version=lambda skill_id: cache_version(skill_id, start.skills),
+            cache_version=lambda skill_id: start.skills.availability(skill_id).cache_version,
             change=draft.change,
             base=draft.base,
             seeds=tuple(draft.seeds),  # type: ignore[arg-type]
@@ -198,7 +198,7 @@ def _request_key(request: TriggerRequest) -> RequestKey:
 
 def _new_run(start: StartRuns, draft: Draft, plan: RebuildPlan, answer: TriggerAnswer) -> NewRun:
     workflow, options = draft.compiled.workflow, draft.options
-    layout = lay_out(draft.compiled, plan, lambda definition: round(attempt_timeout_s(definition, start.skills) * 1000))
+    layout = lay_out(draft.compiled, plan, lambda step: _timeout_ms(start.skills, step))
     return NewRun(
         id=draft.run_id,
         tenant=draft.caller.tenant,
@@ -227,6 +227,10 @@ def _new_run(start: StartRuns, draft: Draft, plan: RebuildPlan, answer: TriggerA
             if step.action is PlanAction.REUSE and step.binding is not None
         ],
     )
+
+
+def _timeout_ms(skills: SkillRunner, step: StepDefinition) -> int:
+    return round(step.attempt_timeout_s(skills.availability(step.skill_id).default_timeout_s) * 1000)
 
 
 def _facts(draft: Draft, run: RunKey, plan: RebuildPlan) -> RunFacts:

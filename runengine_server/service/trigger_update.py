@@ -2,6 +2,7 @@
 
 from uuid import UUID, uuid4
 
+from runengine_server.domain.base_run import BaseRun
 from runengine_server.domain.caller import Caller, Scope
 from runengine_server.domain.errors import InvalidError, NotFoundError, PreconditionError, RunEngineError
 from runengine_server.domain.ids import RunId
@@ -11,7 +12,7 @@ from runengine_server.domain.plan import RebuildPlan
 from runengine_server.domain.run import ChangeRequest
 from runengine_server.domain.states import CacheMode, RunStatus, TriggerType
 from runengine_server.domain.workflow import ChangeRule, Workflow
-from runengine_server.ports.run_store import BaseRun, RequestKey
+from runengine_server.ports.run_store import RequestKey
 from runengine_server.service.authorization import require
 from runengine_server.service.messages import TriggerAnswer, TriggerUpdateRequest
 from runengine_server.service.new_run import request_key

@@ -13,12 +13,11 @@ from runengine_server.adapters.postgres.encoding import decode_body, encode_deci
 from runengine_server.adapters.postgres.group_commit import GroupCommit
 from runengine_server.adapters.postgres.queries import sql
 from runengine_server.domain.artifact import ProducedArtifact
+from runengine_server.domain.base_run import BaseResult, BaseRun
 from runengine_server.domain.ids import RunId, RunKey, StepNo, Tenant, WorkflowDigest
 from runengine_server.domain.run import ChangeRequest
 from runengine_server.domain.states import CacheMode, OutputSource, PlanAction, PlanReason, RunStatus
 from runengine_server.ports.run_store import (
-    BaseResult,
-    BaseRun,
     CreatedRun,
     EarlierAnswer,
     NewRun,

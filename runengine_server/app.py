@@ -1,0 +1,269 @@
+"""The composition root: the only place that knows every part."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from random import Random
+from time import monotonic
+from typing import Any
+
+import anyio
+
+from runengine_client.workflow import load_directory
+from runengine_server.adapters.cache.observed import ObservedCache
+from runengine_server.adapters.cache.tiered import TieredCache
+from runengine_server.adapters.postgres.cold_cache import PostgresColdCache
+from runengine_server.adapters.postgres.database import PINNED_PLANS, Database, open_database
+from runengine_server.adapters.postgres.event_hints import PostgresHints
+from runengine_server.adapters.postgres.event_hub import EventHub
+from runengine_server.adapters.postgres.event_log import PostgresEventLog
+from runengine_server.adapters.postgres.run_reader import PostgresRunReader
+from runengine_server.adapters.postgres.run_store import PostgresRunStore
+from runengine_server.adapters.postgres.step_queue import PostgresEngineRegistry, PostgresStepQueue
+from runengine_server.adapters.postgres.workflow_store import PostgresWorkflowStore
+from runengine_server.adapters.skills.local_runner import LocalSkillRunner
+from runengine_server.adapters.skills.routing import RoutingSkillRunner, route_targets
+from runengine_server.adapters.skills.targets import TargetError, parse_targets, parse_tokens
+from runengine_server.adapters.telemetry.log_observer import LogObserver
+from runengine_server.adapters.telemetry.observer_group import ObserverGroup
+from runengine_server.adapters.tokens.anonymous import AnonymousAuthenticator
+from runengine_server.adapters.tokens.static_tokens import StaticTokens
+from runengine_server.adapters.valkey.connection import connect_lazily
+from runengine_server.adapters.valkey.output_cache import ValkeyOutputCache, ValkeySettings
+from runengine_server.config import ConfigurationError, Settings
+from runengine_server.domain.ids import RunKey
+from runengine_server.ports.authenticator import Authenticator
+from runengine_server.ports.observer import Observer
+from runengine_server.ports.output_cache import OutputCache
+from runengine_server.ports.run_store import RunFacts
+from runengine_server.rpc.conversion.workflow import read_workflow
+from runengine_server.rpc.server import RpcServer
+from runengine_server.scheduler.assembly import assemble_scheduler
+from runengine_server.scheduler.scheduler import Scheduler
+from runengine_server.service.cancel_run import CancelRuns
+from runengine_server.service.event_reads import EventPoller, SharedEventReads
+from runengine_server.service.progress_board import InMemoryProgressBoard
+from runengine_server.service.register_workflow import Registry, register_directory
+from runengine_server.service.run_lookup import ReadRuns
+from runengine_server.service.trigger_run import StartRuns
+from runengine_server.service.use_cases import UseCases
+from runengine_server.service.watch_run import WatchRuns
+from runengine_server.service.workflow_catalogue import WorkflowCatalogue
+
+PARTITIONS_S = 60.0
+
+
+class SystemClock:
+    """The process's clocks."""
+
+    def now(self) -> datetime:
+        """The wall clock, aware UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        return monotonic()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """A running server: its use cases, its scheduler and, once it serves, its port."""
+
+    services: UseCases
+    scheduler: Scheduler
+    rpc: RpcServer
+
+
+@dataclass(slots=True)
+class Signals:
+    """WorkSignal: this process at once, the others by hint."""
+
+    hints: PostgresHints
+    scheduler: Scheduler | None = None
+
+    def run_created(self, facts: RunFacts, *, has_ready_steps: bool) -> None:
+        """A run exists."""
+        assert self.scheduler is not None, "set before anything is served"
+        self.scheduler.run_created(facts, has_ready_steps=has_ready_steps)
+        if has_ready_steps and self.scheduler.is_busy:
+            self.hints.announce_ready(is_local=False)
+
+    def run_cancelled(self, run: RunKey) -> None:
+        """A run was cancelled."""
+        self.hints.announce_cancelled([run])
+        self.hints.announce_events([run])
+
+    def wake(self) -> None:
+        """Steps may be ready."""
+        if self.scheduler is not None:
+            self.scheduler.wake()
+
+    def cancel_attempts(self, runs: Any) -> None:
+        """These runs were stopped somewhere."""
+        if self.scheduler is not None:
+            self.scheduler.cancel_attempts(list(runs))
+
+
+@dataclass(frozen=True, slots=True)
+class WatcherObserver:
+    """The one fact of the Observer port that watchers need."""
+
+    hints: PostgresHints
+
+    def runs_changed(self, runs: Any) -> None:
+        """These runs have new events."""
+        self.hints.announce_events(runs)
+
+
+@asynccontextmanager
+async def run_engine(
+    settings: Settings,
+    *,
+    authenticator: Authenticator | None = None,
+    local_skills: LocalSkillRunner | None = None,
+) -> AsyncIterator[Engine]:
+    """A server that serves, schedules and, at the end of the context, drains.
+
+    Args:
+        settings: the configuration.
+        authenticator: knows the callers; by default what the settings say.
+        local_skills: functions of this process that the target map calls `local:`.
+
+    Raises:
+        ConfigurationError: the configuration cannot be used.
+        UnavailableError: PostgreSQL cannot be reached.
+    """
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        database = await enter(_database(settings, settings.database_connections))
+        ticks = await enter(_database(settings, settings.scheduler_settings().pipelines, PINNED_PLANS))
+        heartbeats = await enter(_database(settings, 1))
+        skills = await enter(_skill_runner(settings, local_skills))
+        hub = EventHub()
+        signals = Signals(_hints(settings, hub, lambda: signals))
+        observer: Observer = ObserverGroup([LogObserver(), WatcherObserver(signals.hints)])
+        clock = SystemClock()
+        tiers = await _cache(settings, database, clock)
+        cache = ObservedCache(tiers, observer)
+        run_store = PostgresRunStore(database)
+        workflow_store = PostgresWorkflowStore(database)
+        catalogue = WorkflowCatalogue(workflow_store)
+        progress = InMemoryProgressBoard()
+        registry = PostgresEngineRegistry(heartbeats)
+        scheduler = signals.scheduler = assemble_scheduler(
+            queue=PostgresStepQueue(ticks),
+            registry=registry,
+            store=run_store,
+            workflows=catalogue,
+            cache=cache,
+            skills=skills,
+            observer=observer,
+            progress=progress,
+            clock=clock,
+            random=Random(),
+            settings=settings.scheduler_settings(),
+        )
+        event_log = PostgresEventLog(database)
+        read = ReadRuns(reader=PostgresRunReader(database), workflows=catalogue, store=run_store, progress=progress)
+        services = UseCases(
+            start=StartRuns(catalogue=catalogue, store=run_store, cache=cache, skills=skills, signal=signals),
+            read=read,
+            watch=WatchRuns(read=read, events=SharedEventReads(event_log), hints=hub, clock=clock),
+            cancel=CancelRuns(read=read, store=run_store, signal=signals, observer=observer),
+            registry=Registry(store=workflow_store, skills=skills),
+        )
+        await _register_directory(settings, services.registry)
+        rpc = RpcServer(
+            services=services,
+            authenticator=authenticator or _authenticator(settings),
+            settings=settings.rpc_settings(),
+        )
+        tasks = await enter(anyio.create_task_group())
+        for work in (
+            run_store.creations.run,
+            tiers.run,
+            signals.hints.run,
+            EventPoller(event_log, hub).run,
+            scheduler.run,
+        ):
+            tasks.start_soon(work)
+        tasks.start_soon(_keep_partitions, registry)
+        await rpc.start()
+        await rpc.set_serving(is_serving=True)
+        try:
+            yield Engine(services=services, scheduler=scheduler, rpc=rpc)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await scheduler.drain()
+                await rpc.drain(settings.drain_s)
+            tasks.cancel_scope.cancel()
+
+
+def _database(settings: Settings, connections_max: int, server_settings: Mapping[str, str] | None = None) -> Any:
+    return open_database(
+        settings.database_url,
+        connections_max=connections_max,
+        settings=server_settings,
+        statement_cache_size=settings.statement_cache_size,
+    )
+
+
+def _hints(settings: Settings, hub: EventHub, signals: Callable[[], Signals]) -> PostgresHints:
+    return PostgresHints(
+        settings.listen_database_url or settings.database_url,
+        hub,
+        on_ready=lambda: signals().wake(),
+        on_cancelled=lambda runs: signals().cancel_attempts(runs),
+    )
+
+
+@asynccontextmanager
+async def _skill_runner(settings: Settings, local: LocalSkillRunner | None) -> AsyncIterator[RoutingSkillRunner]:
+    try:
+        runner = route_targets(
+            parse_targets(settings.skills),
+            tokens=parse_tokens(settings.skill_tokens),
+            local=local,
+            heartbeat_interval_s=settings.heartbeat_interval_s,
+        )
+    except TargetError as error:
+        raise ConfigurationError(f"RUNENGINE_SKILLS: {error}") from None
+    async with runner:
+        yield runner
+
+
+async def _cache(settings: Settings, database: Database, clock: SystemClock) -> TieredCache:
+    cold: OutputCache = PostgresColdCache(database)
+    if settings.redis_url is None:
+        return TieredCache(None, cold)
+    bounds = ValkeySettings()
+    try:
+        client = connect_lazily(settings.redis_url, timeout_s=bounds.timeout_s, connections_max=bounds.connections_max)
+    except ValueError as error:
+        raise ConfigurationError(f"REDIS_URL: {error}") from None
+    installation_id = str(await database.fetchval("SELECT id FROM installation"))
+    return TieredCache(ValkeyOutputCache(client, installation_id, clock, bounds), cold)
+
+
+async def _register_directory(settings: Settings, registry: Registry) -> None:
+    if settings.workflow_dir is None:
+        return
+    workflows = [read_workflow(proto) for proto in load_directory(settings.workflow_dir)]
+    await register_directory(registry, workflows)
+
+
+def _authenticator(settings: Settings) -> Authenticator:
+    if settings.anonymous:
+        return AnonymousAuthenticator()
+    if settings.tokens_file is None:
+        raise ConfigurationError(
+            "RUNENGINE_TOKENS_FILE is not set: name a file of tokens, or set RUNENGINE_ANONYMOUS=true on loopback"
+        )
+    return StaticTokens.from_file(settings.tokens_file)
+
+
+async def _keep_partitions(registry: PostgresEngineRegistry) -> None:
+    while True:
+        await anyio.sleep(PARTITIONS_S)
+        await registry.ensure_partitions()

@@ -1,0 +1,117 @@
+"""What an operator can set, by environment variable; frozen once parsed, wrong values explained by field."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from runengine_server.rpc.settings import RpcSettings, TlsFiles
+from runengine_server.scheduler.settings import SchedulerSettings
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    AUTO = "auto"
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; the message names each variable and what to do."""
+
+
+class Settings(BaseSettings):
+    """All settings; `DATABASE_URL` and `REDIS_URL` by their plain names, everything else `RUNENGINE_*`."""
+
+    model_config = SettingsConfigDict(env_prefix="RUNENGINE_", frozen=True, extra="ignore")
+
+    database_url: Annotated[
+        str, Field(validation_alias="DATABASE_URL", description="PostgreSQL 15-18, postgresql://user@host/database")
+    ]
+    redis_url: Annotated[
+        str | None,
+        Field(validation_alias="REDIS_URL", description="Redis >= 6.2 or Valkey >= 7.2; unset: cold cache only"),
+    ] = None
+    listen_database_url: Annotated[
+        str | None, Field(description="for LISTEN, where DATABASE_URL leads to a transaction pooler; default: the same")
+    ] = None
+    database_connections: Annotated[int, Field(ge=2, le=100, description="connections besides the scheduler's")] = 8
+    statement_cache_size: Annotated[int, Field(ge=0, description="0 behind PgBouncer in transaction mode")] = 200
+
+    grpc_address: Annotated[str, Field(description="host:port (port 0: any free) or unix:/path")] = "127.0.0.1:50051"
+    reflection: Annotated[bool, Field(description="serve gRPC reflection")] = False
+    tls_cert: Annotated[Path | None, Field(description="PEM certificate chain of the server")] = None
+    tls_key: Annotated[Path | None, Field(description="PEM private key of the server")] = None
+    insecure_plaintext: Annotated[bool, Field(description="accept tokens in clear text beyond loopback")] = False
+    watches_max: Annotated[int, Field(ge=1, description="open watches of this server")] = 2_000
+
+    tokens_file: Annotated[Path | None, Field(description="YAML or JSON; see docs/configuration.md")] = None
+    anonymous: Annotated[bool, Field(description="let callers in without a token; on loopback only")] = False
+
+    skills: Annotated[
+        str, Field(description="target map, such as image.*=grpc://127.0.0.1:7001,*=grpcs://skills.example:443")
+    ] = ""
+    skill_tokens: Annotated[str, Field(description="bearer tokens of skill targets: endpoint=token,…")] = ""
+    workflow_dir: Annotated[Path | None, Field(description="workflow files that serve every tenant")] = None
+
+    lease_s: Annotated[float, Field(gt=0.1, le=300, description="how long an engine may be silent, in seconds")] = 10.0
+    attempts_max: Annotated[int, Field(ge=1, le=20_000, description="attempts in flight in this process")] = 1_000
+    poll_s: Annotated[float, Field(gt=0, le=60, description="longest wait for work without a hint, in seconds")] = 0.5
+    heartbeat_interval_s: Annotated[
+        float, Field(gt=0, le=60, description="how often skills must be heard; three missed intervals end a call")
+    ] = 5.0
+    drain_s: Annotated[float, Field(ge=0, le=600, description="time to finish at shutdown, in seconds")] = 10.0
+
+    log_format: LogFormat = LogFormat.AUTO
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "Settings":
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("RUNENGINE_TLS_CERT and RUNENGINE_TLS_KEY belong together: set both or neither")
+        if self.tokens_file is not None and self.anonymous:
+            raise ValueError("RUNENGINE_ANONYMOUS lets everybody in: unset it, or RUNENGINE_TOKENS_FILE")
+        return self
+
+    def rpc_settings(self) -> RpcSettings:
+        """The part about the gRPC surface."""
+        return RpcSettings(
+            address=self.grpc_address,
+            has_auth=not self.anonymous,
+            tls=TlsFiles(certificate_chain=self.tls_cert, private_key=self.tls_key)
+            if self.tls_cert and self.tls_key
+            else None,
+            insecure_plaintext=self.insecure_plaintext,
+            has_reflection=self.reflection,
+            watches_max=self.watches_max,
+        )
+
+    def scheduler_settings(self) -> SchedulerSettings:
+        """The part about the scheduler."""
+        return SchedulerSettings(lease_s=self.lease_s, attempts_max=self.attempts_max, poll_s=self.poll_s)
+
+
+def read_settings(**overrides: object) -> Settings:
+    """The settings from the environment, `overrides` on top.
+
+    Raises:
+        ConfigurationError: with one line for each variable that is wrong.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(_line(problem) for problem in error.errors())) from None
+
+
+def _line(problem: object) -> str:
+    assert isinstance(problem, dict), "pydantic describes each problem as a dict"
+    place = ".".join(str(part) for part in problem["loc"])
+    variable = place if place.isupper() else f"RUNENGINE_{place.upper()}"
+    if not place:
+        return str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "missing":
+        return f"{variable} is not set"
+    return f"{variable}: {problem['msg']}"

@@ -1,0 +1,53 @@
+"""Puts a scheduler together from ports."""
+
+from random import Random
+
+from runengine_server.ports.clock import Clock
+from runengine_server.ports.observer import Observer
+from runengine_server.ports.output_cache import OutputCache
+from runengine_server.ports.progress import ProgressBoard
+from runengine_server.ports.run_store import RunStore
+from runengine_server.ports.skill_runner import SkillRunner
+from runengine_server.ports.step_queue import EngineRegistry, StepQueue
+from runengine_server.scheduler.attempt import AttemptRunner
+from runengine_server.scheduler.preparation import Preparation
+from runengine_server.scheduler.reporting import Reporting
+from runengine_server.scheduler.run_contexts import CompiledWorkflows, RunContexts
+from runengine_server.scheduler.scheduler import Scheduler
+from runengine_server.scheduler.settings import SchedulerSettings
+from runengine_server.scheduler.timeouts import AttemptTimeouts
+from runengine_server.scheduler.values import StepValues
+
+
+def assemble_scheduler(
+    *,
+    queue: StepQueue,
+    registry: EngineRegistry,
+    store: RunStore,
+    workflows: CompiledWorkflows,
+    cache: OutputCache,
+    skills: SkillRunner,
+    observer: Observer,
+    progress: ProgressBoard,
+    clock: Clock,
+    random: Random,
+    settings: SchedulerSettings,
+    description: str = "",
+) -> Scheduler:
+    """A scheduler over these ports; `run` starts it."""
+    contexts = RunContexts(store, workflows, settings.contexts_max)
+    values = StepValues(store, settings.values_bytes_max)
+    timeouts = AttemptTimeouts(skills, clock)
+    return Scheduler(
+        queue=queue,
+        registry=registry,
+        contexts=contexts,
+        values=values,
+        preparation=Preparation(contexts, values, cache, skills, clock),
+        attempts=AttemptRunner(skills, clock, random, timeouts),
+        cache=cache,
+        reporting=Reporting(observer),
+        progress=progress,
+        settings=settings,
+        description=description,
+    )
