@@ -93,8 +93,8 @@ class _GuardedCall:
                 answers = cast(
                     "AsyncGenerator[Message, None]", _behaviour(self._handler.unary_stream)(request, context)
                 )
-                async with aclosing(cast("AsyncGenerator[Message, None]", answers)) as messages:
-                    async for message in messages:
+                async with aclosing(answers):
+                    async for message in answers:
                         yield message
         except Exception as error:
             await self._refuse(context, error)
