@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
@@ -238,8 +239,10 @@ class RunEngineClient:
             UnavailableError: no server answered within the bounds of the options.
             WatchBrokenError: the server left out an event.
         """
-        options = options or WatchOptions(after_sequence=after_sequence)
-        return watch_run(self._open_watch, run_id, options)
+        chosen = options or WatchOptions()
+        if after_sequence is not None:
+            chosen = replace(chosen, after_sequence=after_sequence)
+        return watch_run(self._open_watch, run_id, chosen)
 
     async def register_workflow(
         self, workflow: workflow_pb2.Workflow, *, validate_only: bool = False
