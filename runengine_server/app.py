@@ -11,9 +11,9 @@ from typing import Any
 import anyio
 
 from runengine_client.workflow import load_directory
-from runengine_server.adapters.cache.observed import ObservedCache
-from runengine_server.adapters.cache.tiered import TieredCache
-from runengine_server.adapters.postgres.cold_cache import PostgresColdCache
+from runengine_server.adapters.cache.observed import ObservedOutputCache
+from runengine_server.adapters.cache.tiered import TieredOutputCache
+from runengine_server.adapters.postgres.cold_cache import PostgresOutputCache
 from runengine_server.adapters.postgres.database import PINNED_PLANS, Database, open_database
 from runengine_server.adapters.postgres.event_hints import PostgresHints
 from runengine_server.adapters.postgres.event_hub import EventHub
@@ -39,6 +39,7 @@ from runengine_server.ports.output_cache import OutputCache
 from runengine_server.ports.run_store import RunFacts
 from runengine_server.rpc.conversion.workflow import read_workflow
 from runengine_server.rpc.server import RpcServer
+from runengine_server.rpc.settings import RpcSettings, TlsFiles
 from runengine_server.scheduler.assembly import assemble_scheduler
 from runengine_server.scheduler.scheduler import Scheduler
 from runengine_server.service.cancel_run import CancelRuns
@@ -105,21 +106,24 @@ class Signals:
             self.scheduler.cancel_attempts(list(runs))
 
 
-@dataclass(frozen=True, slots=True)
-class WatcherObserver:
-    """The one fact of the Observer port that watchers need."""
+class WatcherObserver(ObserverGroup):
+    """Hears the one fact that watchers need; silent about the rest."""
 
-    hints: PostgresHints
+    def __init__(self, hints: PostgresHints) -> None:
+        """Announce through `hints`."""
+        super().__init__([])
+        self._hints = hints
 
     def runs_changed(self, runs: Any) -> None:
         """These runs have new events."""
-        self.hints.announce_events(runs)
+        self._hints.announce_events(runs)
 
 
 @asynccontextmanager
 async def run_engine(
     settings: Settings,
     *,
+    log: LogObserver,
     authenticator: Authenticator | None = None,
     local_skills: LocalSkillRunner | None = None,
 ) -> AsyncIterator[Engine]:
@@ -127,6 +131,7 @@ async def run_engine(
 
     Args:
         settings: the configuration.
+        log: writes the engine's lines.
         authenticator: knows the callers; by default what the settings say.
         local_skills: functions of this process that the target map calls `local:`.
 
@@ -142,10 +147,11 @@ async def run_engine(
         skills = await enter(_skill_runner(settings, local_skills))
         hub = EventHub()
         signals = Signals(_hints(settings, hub, lambda: signals))
-        observer: Observer = ObserverGroup([LogObserver(), WatcherObserver(signals.hints)])
+        observer: Observer = ObserverGroup([log, WatcherObserver(signals.hints)])
         clock = SystemClock()
-        tiers = await _cache(settings, database, clock)
-        cache = ObservedCache(tiers, observer)
+        cold = PostgresOutputCache(database)
+        tiers = await _tiers(settings, database, cold, clock)
+        cache = ObservedOutputCache(tiers or cold, observer)
         run_store = PostgresRunStore(database)
         workflow_store = PostgresWorkflowStore(database)
         catalogue = WorkflowCatalogue(workflow_store)
@@ -177,12 +183,13 @@ async def run_engine(
         rpc = RpcServer(
             services=services,
             authenticator=authenticator or _authenticator(settings),
-            settings=settings.rpc_settings(),
+            settings=_rpc_settings(settings),
         )
         tasks = await enter(anyio.create_task_group())
+        if tiers is not None:
+            tasks.start_soon(tiers.run)
         for work in (
             run_store.creations.run,
-            tiers.run,
             signals.hints.run,
             EventPoller(event_log, hub).run,
             scheduler.run,
@@ -206,6 +213,20 @@ def _database(settings: Settings, connections_max: int, server_settings: Mapping
         connections_max=connections_max,
         settings=server_settings,
         statement_cache_size=settings.statement_cache_size,
+    )
+
+
+def _rpc_settings(settings: Settings) -> RpcSettings:
+    tls = None
+    if settings.tls_cert and settings.tls_key:
+        tls = TlsFiles(certificate_chain=settings.tls_cert, private_key=settings.tls_key)
+    return RpcSettings(
+        address=settings.grpc_address,
+        has_auth=not settings.anonymous,
+        tls=tls,
+        insecure_plaintext=settings.insecure_plaintext,
+        has_reflection=settings.reflection,
+        watches_max=settings.watches_max,
     )
 
 
@@ -233,17 +254,18 @@ async def _skill_runner(settings: Settings, local: LocalSkillRunner | None) -> A
         yield runner
 
 
-async def _cache(settings: Settings, database: Database, clock: SystemClock) -> TieredCache:
-    cold: OutputCache = PostgresColdCache(database)
+async def _tiers(
+    settings: Settings, database: Database, cold: OutputCache, clock: SystemClock
+) -> TieredOutputCache | None:
     if settings.redis_url is None:
-        return TieredCache(None, cold)
+        return None
     bounds = ValkeySettings()
     try:
         client = connect_lazily(settings.redis_url, timeout_s=bounds.timeout_s, connections_max=bounds.connections_max)
     except ValueError as error:
         raise ConfigurationError(f"REDIS_URL: {error}") from None
     installation_id = str(await database.fetchval("SELECT id FROM installation"))
-    return TieredCache(ValkeyOutputCache(client, installation_id, clock, bounds), cold)
+    return TieredOutputCache(ValkeyOutputCache(client, installation_id, clock, bounds), cold)
 
 
 async def _register_directory(settings: Settings, registry: Registry) -> None:

@@ -7,7 +7,6 @@ from typing import Annotated
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from runengine_server.rpc.settings import RpcSettings, TlsFiles
 from runengine_server.scheduler.settings import SchedulerSettings
 
 
@@ -75,19 +74,6 @@ class Settings(BaseSettings):
         if self.tokens_file is not None and self.anonymous:
             raise ValueError("RUNENGINE_ANONYMOUS lets everybody in: unset it, or RUNENGINE_TOKENS_FILE")
         return self
-
-    def rpc_settings(self) -> RpcSettings:
-        """The part about the gRPC surface."""
-        return RpcSettings(
-            address=self.grpc_address,
-            has_auth=not self.anonymous,
-            tls=TlsFiles(certificate_chain=self.tls_cert, private_key=self.tls_key)
-            if self.tls_cert and self.tls_key
-            else None,
-            insecure_plaintext=self.insecure_plaintext,
-            has_reflection=self.reflection,
-            watches_max=self.watches_max,
-        )
 
     def scheduler_settings(self) -> SchedulerSettings:
         """The part about the scheduler."""

@@ -127,7 +127,7 @@ class Scheduler:
                 idle_s = self._settings.poll_s
                 continue
             turn = await self._tick(batch, capacity)
-            self._commit(batch, turn)
+            await self._commit(batch, turn)
             fresh = self._in_flight.add(turn.leases, pipeline)
             if fresh:
                 await self._dispatch(fresh, begun=frozenset(turn.begun))
@@ -157,7 +157,7 @@ class Scheduler:
                 await anyio.sleep(_RETRY_S[min(tries, len(_RETRY_S) - 1)])
                 tries += 1
 
-    def _commit(self, batch: Sequence[Settled], turn: Turn) -> None:
+    async def _commit(self, batch: Sequence[Settled], turn: Turn) -> None:
         """What becomes true once a batch is committed: values, hot entries, logs, hints."""
         entries: list[tuple[CacheEntry, int]] = []
         for settled, is_accepted in zip(batch, turn.accepted, strict=True):
@@ -175,7 +175,7 @@ class Scheduler:
             self._contexts.forget(ended.run)
             self._in_flight.cancel_runs([ended.run])
         if entries:
-            self._start(partial(self._cache.store, entries))
+            await self._cache.store(entries)
 
     # -- attempts
 
@@ -287,7 +287,7 @@ class Scheduler:
         batch, self._settled = self._settled, []
         try:
             if batch:
-                self._commit(batch, await self._queue.tick(self._engine, [s.completion for s in batch], 0))
+                await self._commit(batch, await self._queue.tick(self._engine, [s.completion for s in batch], 0))
             self._reporting.runs_changed(await self._registry.retire(self._engine))
         except UnavailableError as error:
             self._reporting.database_unavailable(error)

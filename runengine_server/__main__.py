@@ -1,0 +1,112 @@
+"""The `runengine-server` command: serve, dev, migrate."""
+
+import asyncio
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from runengine_server.adapters.embedded import EmbeddedError, start_embedded
+from runengine_server.config import ConfigurationError, Settings, read_settings
+
+cli = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="The RunEngine server. Settings come from the environment: DATABASE_URL, REDIS_URL and RUNENGINE_*.",
+)
+
+
+@cli.command()
+def serve(
+    *,
+    migrate_first: Annotated[bool, typer.Option("--migrate", help="Bring the schema up to date first.")] = False,
+) -> None:
+    """Serve gRPC and run steps until SIGTERM or Ctrl-C, then drain.
+
+    Example: DATABASE_URL=postgresql://… REDIS_URL=redis://… RUNENGINE_TOKENS_FILE=tokens.yaml runengine-server serve
+    """
+    settings = _settings()
+    if migrate_first:
+        _migrate(settings)
+    _serve(settings)
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database's schema up to date; safe to run from many places at once."""
+    _migrate(_settings())
+
+
+@cli.command()
+def dev(
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where the databases live; default: a temporary folder, gone at exit.")
+    ] = None,
+) -> None:
+    """Serve on an embedded PostgreSQL and Valkey with a token of its own, for development on this machine.
+
+    DATABASE_URL and REDIS_URL are honoured where they are set.
+    """
+    with ExitStack() as stack:
+        overrides: dict[str, object] = {"reflection": True}
+        # Databases start before grpc is imported: it does not like processes to be forked beside it.
+        overrides |= _embedded_urls(stack, data_dir)
+        settings = _settings(**overrides)
+        _migrate(settings)
+        _serve(settings, is_development=True)
+
+
+def main() -> None:
+    """Run the command line."""
+    cli()
+
+
+def _embedded_urls(stack: ExitStack, data_dir: Path | None) -> dict[str, object]:
+    """Start whichever database the environment does not name."""
+    wanted = {name for name in ("DATABASE_URL", "REDIS_URL") if name not in os.environ}
+    if not wanted:
+        return {}
+    try:
+        embedded = stack.enter_context(start_embedded(data_dir))
+    except EmbeddedError as error:
+        _refuse(error)
+    urls = {"DATABASE_URL": embedded.database_url, "REDIS_URL": embedded.redis_url}
+    return {name: urls[name] for name in wanted}
+
+
+def _settings(**overrides: object) -> Settings:
+    try:
+        return read_settings(**overrides)
+    except ConfigurationError as error:
+        _refuse(error)
+
+
+def _migrate(settings: Settings) -> None:
+    from runengine_server.adapters.postgres.migrate import MigrationError, migrate
+
+    try:
+        applied = asyncio.run(migrate(settings.database_url))
+    except (MigrationError, OSError) as error:
+        _refuse(error)
+    for migration in applied:
+        typer.echo(f"applied migration {migration.version:04} {migration.name}", err=True)
+
+
+def _serve(settings: Settings, *, is_development: bool = False) -> None:
+    from runengine_server.serve import serve_until_stopped
+
+    try:
+        serve_until_stopped(settings, is_development=is_development)
+    except ConfigurationError as error:
+        _refuse(error)
+
+
+def _refuse(error: Exception) -> NoReturn:
+    typer.echo(f"runengine-server: {error}", err=True)
+    raise typer.Exit(2)
+
+
+if __name__ == "__main__":
+    main()
