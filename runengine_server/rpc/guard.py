@@ -126,7 +126,7 @@ class _GuardedCall:
 
     async def _refuse(self, context: Context, error: Exception) -> Never:
         """End the call with the status of an error."""
-        if isinstance(error, grpc.aio.AbortError):
+        if isinstance(error, grpc.aio.BaseError):  # aborted already, or the client is gone
             raise error
         known = error if isinstance(error, RunEngineError) else internal_error(error, self._method)
         await abort_with(context, known)

@@ -46,7 +46,7 @@ class RpcSettings:
     client_ping_interval_s_min: float = 5.0
 
     def channel_options(self) -> list[tuple[str, int]]:
-        """The settings as gRPC channel arguments; each is there because a test or measurement showed its effect."""
+        """The settings as gRPC channel arguments."""
         timeout_ms = round(self.keepalive_timeout_s * 1000)
         return [
             ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -54,7 +54,7 @@ class RpcSettings:
             ("grpc.so_reuseport", 0),
             ("grpc.keepalive_time_ms", round(self.keepalive_s * 1000)),
             ("grpc.keepalive_timeout_ms", timeout_ms),
-            # Without it a frozen client holds its streams for a minute, whatever keepalive_timeout says.
+            # The one that decides (grpcio 1.85): without it a frozen client holds its streams for a minute.
             ("grpc.http2.ping_timeout_ms", timeout_ms),
             ("grpc.keepalive_permit_without_calls", 1),
             # The widely copied min_recv_ping_interval_without_data_ms is ignored.

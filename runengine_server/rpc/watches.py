@@ -41,7 +41,7 @@ class WatchRegistry:
         self._per_tenant_max = settings.watches_per_tenant_max
         self._open: set[Watch] = set()
         self._by_tenant: Counter[Tenant] = Counter()
-        self._aborts: set[asyncio.Task[None]] = set()
+        self._aborts: set[asyncio.Task[grpc.aio.BaseError | None]] = set()
 
     @property
     def open_count(self) -> int:
@@ -83,9 +83,9 @@ class WatchRegistry:
 
     def spawn_abort(self, watch: "Watch") -> None:
         """End a watch whose own task is stuck in a write; the registry keeps the task alive until it is done."""
-        task = asyncio.get_running_loop().create_task(watch.give_up())
-        self._aborts.add(task)
-        task.add_done_callback(self._aborts.discard)
+        watch.abort = asyncio.get_running_loop().create_task(watch.give_up())
+        self._aborts.add(watch.abort)
+        watch.abort.add_done_callback(self._aborts.discard)
 
     def _check_room(self, tenant: Tenant) -> None:
         if len(self._open) >= self._max:
@@ -113,6 +113,7 @@ class Watch:
     ) -> None:
         """Belongs to the current task, which must be the call's; see `WatchRegistry.watch`."""
         self.tenant = caller.tenant
+        self.abort: asyncio.Task[grpc.aio.BaseError | None] | None = None
         self._registry = registry
         self._context = context
         self._expires_at = caller.expires_at
@@ -161,11 +162,11 @@ class Watch:
         if self._waiting is not None:
             self._waiting.cancel()
 
-    async def give_up(self) -> None:
-        """Abort the call from outside its stuck task, which wakes when the reader takes the status.
+    async def give_up(self) -> grpc.aio.BaseError | None:
+        """Abort the call from outside its stuck task; returns what that task must raise when it is resumed.
 
-        If the reader does not take it either, the task is cancelled: it then holds no memory here, and gRPC still
-        delivers the status, or drops it with the connection.
+        It is resumed when the reader takes the status. If the reader does not, the task is cancelled: it then holds
+        no memory here, and gRPC still delivers the status, or drops it with the connection.
         """
         self._registry.release(self)
         try:
@@ -174,8 +175,9 @@ class Watch:
         except TimeoutError:
             if self._call_task is not None:
                 self._call_task.cancel()
-        except grpc.aio.BaseError:
-            return  # aborted as meant, or the call had just ended by itself
+        except grpc.aio.BaseError as error:
+            return error  # aborted as meant, or the call had just ended by itself
+        return None
 
     def stop_timers(self) -> None:
         """Let nothing happen to the call any more."""
@@ -185,6 +187,7 @@ class Watch:
 
     async def _next(self, source: AsyncIterator[WatchMessage]) -> WatchMessage | None:
         """The source's next message, None at its end; waiting for it stops when the watch must end."""
+        await self._raise_if_given_up()
         self._raise_if_ending()
         message: WatchMessage | None = None
         with anyio.CancelScope() as self._waiting:
@@ -201,6 +204,14 @@ class Watch:
             self.end(_token_expired)
         else:
             self._expiry_timer = self._loop.call_later(min(left_s, _EXPIRY_RECHECK_S), self._check_expiry)
+
+    async def _raise_if_given_up(self) -> None:
+        """gRPC notices an abort only at the next message, so a call resumed after one must end by itself."""
+        if self.abort is None:
+            return
+        error = await asyncio.shield(self.abort)
+        if error is not None:
+            raise error
 
     def _raise_if_ending(self) -> None:
         if self._end_error is not None:

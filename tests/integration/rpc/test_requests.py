@@ -2,9 +2,11 @@
 
 import math
 
+import grpc
 import pytest
 from google.protobuf import duration_pb2, struct_pb2
 from grpc import StatusCode
+from grpc_status import rpc_status
 
 from runengine_client.pb.runengine.v1 import run_engine_pb2, run_pb2, workflow_pb2
 from runengine_client.pb.runengine.v1 import run_engine_pb2 as pb
@@ -97,6 +99,15 @@ async def test_payloads_beyond_the_limits_are_refused(served, payload):
     assert details["ErrorInfo"].reason == "PAYLOAD_TOO_LARGE"
     assert details["ErrorInfo"].metadata["field"] == "trigger_payload"
     assert "artifact" in error.details()
+
+
+async def test_messages_beyond_3_mib_are_refused_by_grpc_itself(served):
+    """What is larger than any valid request is not even read; gRPC refuses it, so that no reason comes along."""
+    request = pb.TriggerRequest(trigger_payload=struct(text="x" * (3 * 1024 * 1024 + 1)))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await (await served.engine()).Trigger(request)
+    assert caught.value.code() is StatusCode.RESOURCE_EXHAUSTED
+    assert rpc_status.from_call(caught.value) is None
 
 
 async def test_a_payload_at_the_limits_arrives(served):

@@ -8,7 +8,7 @@ import grpc
 import pytest
 from grpc import StatusCode
 
-from runengine_client.pb.runengine.v1 import event_pb2
+from runengine_client.pb.runengine.v1 import event_pb2, run_engine_pb2_grpc
 from runengine_client.pb.runengine.v1 import run_engine_pb2 as pb
 from runengine_server.domain import errors
 from runengine_server.domain.events import RunEvent, RunStatusChanged, StepProgress, StepStatusChanged
@@ -212,6 +212,27 @@ async def test_a_reader_that_stalls_is_ended(serve, reads_on):
     assert received == list(range(1, len(received) + 1))
     assert 1 <= int(info.metadata["last_sequence"]) <= received[-1]
     await within(flood.closed.wait())
+
+
+async def test_a_reader_that_stalls_at_the_first_message_is_ended(serve, caplog):
+    """A first message that is not taken ends the watch like any other, without a sequence to resume from.
+
+    The call ends as well when the use case has nothing more to say, and gRPC finds nothing to complain of.
+    """
+    served = await serve(watch_write_timeout_s=0.4)
+    served.services.watch = script = Script(message(1, progress("x" * 20_000_000)))
+    channel = await served.channel("all", **{"grpc.max_receive_message_length": -1})
+    call = run_engine_pb2_grpc.RunEngineStub(channel).WatchRun(pb.WatchRunRequest(run_id=RUN_ID))
+    await call.initial_metadata()
+    await served.until_watches(1)
+    await served.until_watches(0)
+    assert (await within(call.read())).sequence == 1
+    error, details = await within(refused(call.read()))
+    assert error.code() is StatusCode.RESOURCE_EXHAUSTED
+    assert "last_sequence" not in details["ErrorInfo"].metadata
+    await within(script.closed.wait())
+    await served.server.drain(5)
+    assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
 
 
 async def test_a_slow_reader_that_goes_on_is_not_ended(serve):
