@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheHit
+from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheHit, CacheQuery
 from runengine_server.domain.states import CacheTier
 from runengine_server.ports.observer import Observer
-from runengine_server.ports.output_cache import CacheQuery, OutputCache
+from runengine_server.ports.output_cache import OutputCache
 
 
 class ObservedOutputCache:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from runengine_server.adapters.cache.write_queue import HotWrite, WriteQueue
-from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheHit
-from runengine_server.ports.output_cache import CacheQuery, OutputCache
+from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheHit, CacheQuery
+from runengine_server.ports.output_cache import OutputCache
 
 # At most this much waits for a hot tier that is slower than the engine; the rest stays cold.
 WAITING_ENTRIES_MAX = 10_000

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheHit, CacheKey, CacheMiss
+from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheHit, CacheKey, CacheMiss, CacheQuery
 from runengine_server.domain.states import CacheTier, MissReason
 from runengine_server.ports.clock import Clock
-from runengine_server.ports.output_cache import CacheQuery
 
 
 class MemoryOutputCache:

@@ -9,10 +9,9 @@ from runengine_server.adapters.postgres.database import Database
 from runengine_server.adapters.postgres.encoding import decode_body
 from runengine_server.adapters.postgres.queries import sql
 from runengine_server.adapters.postgres.run_store import produced_artifact
-from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheHit, CacheMiss, Producer
+from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheHit, CacheMiss, CacheQuery, Producer
 from runengine_server.domain.ids import RunId
 from runengine_server.domain.states import CacheTier, MissReason
-from runengine_server.ports.output_cache import CacheQuery
 
 # Bounds one answer's memory: outputs are up to 1 MiB each, usually about 1 KB.
 KEYS_MAX = 500

@@ -2,14 +2,15 @@
 
 JSON lines carry `timestamp`, `level`, `event`, the fields of the line under their names in it, and the line itself as
 `message`; events are `run_started`, `run_completed`, `run_failed`, `run_cancelled`, `step_started`, `step_completed`,
-`step_skipped`, `step_failed`, `cache_hit` and `cache_miss`. Payloads, outputs and what an error says are never logged,
-only its code.
+`step_skipped`, `step_failed`, `cache_hit` and `cache_miss`, and of the engine itself `database_unavailable`,
+`engine_lost` and `internal_failure`. Payloads, outputs and what a skill's error says are never logged, only its code.
 
 These lines do not go through logging's handlers, because a step has three of them: rendering one takes 1-2 µs here,
-20 µs there. Their levels are those of the loggers `runengine.run`, `runengine.step` and `runengine.cache`.
+20 µs there. Their levels are those of the loggers `runengine.run`, `runengine.step`, `runengine.cache` and `runengine.engine`.
 """
 
 import logging
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 
 import orjson
@@ -23,6 +24,11 @@ from runengine_server.ports.clock import Clock
 _RUN = logging.getLogger("runengine.run")
 _STEP = logging.getLogger("runengine.step")
 _CACHE = logging.getLogger("runengine.cache")
+_ENGINE = logging.getLogger("runengine.engine")
+
+# While the database is away every loop of the engine says so several times a second.
+_REPEAT_S = 5.0
+_PROBLEM_CHARACTERS_MAX = 200
 
 _SKIPPED_BECAUSE = {
     OutputSource.CACHE_HOT: "cache hit",
@@ -44,6 +50,7 @@ class LogObserver:
         self._write = write
         self._clock = clock
         self._is_json = is_json
+        self._unavailable_at: float | None = None
 
     def run_started(self, run_id: RunId, workflow_name: str) -> None:
         """See the port."""
@@ -112,6 +119,31 @@ class LogObserver:
 
     def runs_changed(self, runs: Sequence[RunKey]) -> None:
         """Nothing to log."""
+
+    def database_unavailable(self, problem: str) -> None:
+        """See the port; at most one line in 5 s."""
+        now = self._clock.monotonic()
+        is_repeated = self._unavailable_at is not None and now - self._unavailable_at < _REPEAT_S
+        if is_repeated or not _ENGINE.isEnabledFor(logging.WARNING):
+            return
+        self._unavailable_at = now
+        problem = " ".join(problem.split())[:_PROBLEM_CHARACTERS_MAX]
+        line = f"[RunEngine] Database unavailable: error={problem}"
+        self._say("warning", "database_unavailable", line, {"error": problem})
+
+    def engine_lost(self) -> None:
+        """See the port."""
+        if _ENGINE.isEnabledFor(logging.WARNING):
+            self._say("warning", "engine_lost", "[RunEngine] Engine lease lost: continuing under a new number", {})
+
+    def internal_failure(self, what: str, error: BaseException) -> None:
+        """See the port; with where it happened, but not the error's text, which may quote a payload."""
+        if _ENGINE.isEnabledFor(logging.ERROR):
+            kind = type(error).__name__
+            where = "".join(traceback.format_tb(error.__traceback__))
+            line = f"[RunEngine] Internal failure: {what}, error={kind}"
+            shown = line if self._is_json or not where else f"{line}\n{where.rstrip()}"
+            self._say("error", "internal_failure", shown, {"what": what, "error": kind, "traceback": where})
 
     def _say(self, level: str, event: str, line: str, fields: Fields) -> None:
         if self._is_json:

@@ -1,4 +1,4 @@
-"""Sends all that this process logs to one stream in one format: the engine's lines and, by structlog, everyone else's."""
+"""Sends all that this process logs to one stream in one format: the engine's lines and, by structlog, all others."""
 
 import logging
 import sys

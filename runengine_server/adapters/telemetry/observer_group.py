@@ -115,6 +115,14 @@ class ObserverGroup:
             except Exception:  # an observer must not fail the engine
                 _complain(member)
 
+    def engine_lost(self) -> None:
+        """See the port."""
+        for member in self._members:
+            try:
+                member.engine_lost()
+            except Exception:  # an observer must not fail the engine
+                _complain(member)
+
     def internal_failure(self, what: str, error: BaseException) -> None:
         """See the port."""
         for member in self._members:

@@ -14,10 +14,17 @@ from redis.exceptions import ResponseError
 from runengine_server.adapters.valkey.breaker import CircuitBreaker
 from runengine_server.adapters.valkey.connection import connect_lazily
 from runengine_server.adapters.valkey.value import PoisonedValue, decode_value, encode_value
-from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheHit, CacheKey, CacheMiss, Fingerprint
+from runengine_server.domain.cache import (
+    CacheAnswer,
+    CacheEntry,
+    CacheHit,
+    CacheKey,
+    CacheMiss,
+    CacheQuery,
+    Fingerprint,
+)
 from runengine_server.domain.states import CacheTier, MissReason
 from runengine_server.ports.clock import Clock
-from runengine_server.ports.output_cache import CacheQuery
 
 _log = logging.getLogger("runengine.cache.hot")
 

@@ -1,0 +1,192 @@
+"""Two tiers in memory: who is asked, what is promoted, what is dropped."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import anyio
+import pytest
+
+from runengine_server.adapters.cache import TieredOutputCache
+from runengine_server.adapters.memory.output_cache import MemoryOutputCache
+from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheHit, CacheMiss, CacheQuery
+from runengine_server.domain.errors import UnavailableError
+from runengine_server.domain.states import CacheTier, MissReason
+
+pytestmark = pytest.mark.anyio
+
+MakeEntry = Callable[..., CacheEntry]
+TTL_S = 100
+
+
+class ManualClock:
+    """Stands still until moved."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.at, UTC)
+
+    def monotonic(self) -> float:
+        return self.at
+
+
+class CountedCache(MemoryOutputCache):
+    """Remembers how many keys each lookup asked for."""
+
+    asked: list[int]
+
+    async def lookup(self, queries: Sequence[CacheQuery]) -> Sequence[CacheAnswer]:
+        """Count, then answer."""
+        self.asked.append(len(queries))
+        return await super().lookup(queries)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def hot(clock: ManualClock) -> MemoryOutputCache:
+    return MemoryOutputCache(clock, CacheTier.HOT)
+
+
+@pytest.fixture
+def cold(clock: ManualClock) -> CountedCache:
+    cache = CountedCache(clock)
+    cache.asked = []
+    return cache
+
+
+@pytest.fixture
+async def tiered(hot: MemoryOutputCache, cold: CountedCache) -> AsyncIterator[TieredOutputCache]:
+    cache = TieredOutputCache(hot, cold)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(cache.run)
+        yield cache
+        tasks.cancel_scope.cancel()
+
+
+async def test_the_cold_tier_is_asked_for_the_rest_only(
+    tiered: TieredOutputCache, hot: MemoryOutputCache, cold: CountedCache, make_entry: MakeEntry
+) -> None:
+    """What the hot tier has is not asked again, and a lookup it answers whole asks nobody else."""
+    warm, cool = make_entry("warm"), make_entry("cool")
+    await hot.store([(warm, TTL_S)])
+    await cold.store([(cool, TTL_S)])
+    answers = await tiered.lookup([_query(cool), _query(warm), _query(make_entry("none"))])
+    assert [_tier(answer) for answer in answers] == [CacheTier.COLD, CacheTier.HOT, None]
+    assert [_tier(answer) for answer in await tiered.lookup([_query(warm)])] == [CacheTier.HOT]
+    assert cold.asked == [2]
+
+
+async def test_a_cold_hit_is_promoted_for_its_ttl(
+    tiered: TieredOutputCache, cold: CountedCache, clock: ManualClock, make_entry: MakeEntry
+) -> None:
+    """A cold hit is a hot one next time, until the step's TTL has passed."""
+    entry = make_entry()
+    await cold.store([(entry, TTL_S)])
+    tiers = []
+    for _ in range(2):
+        tiers.append(_tier((await tiered.lookup([_query(entry)]))[0]))
+        await tiered.writes.settled()
+    clock.at += TTL_S
+    tiers.append(_tier((await tiered.lookup([_query(entry)]))[0]))
+    assert tiers == [CacheTier.COLD, CacheTier.HOT, CacheTier.COLD]
+
+
+async def test_a_store_goes_to_the_hot_tier_alone(
+    tiered: TieredOutputCache, hot: MemoryOutputCache, cold: CountedCache, make_entry: MakeEntry
+) -> None:
+    """Storing never writes to the cold tier, whose entry is part of the completion."""
+    entry = make_entry()
+    await tiered.store([(entry, TTL_S)])
+    await tiered.writes.settled()
+    assert isinstance((await hot.lookup([_query(entry)]))[0], CacheHit)
+    assert isinstance((await cold.lookup([_query(entry)]))[0], CacheMiss)
+
+
+async def test_a_promotion_gives_way_to_a_newer_success(
+    tiered: TieredOutputCache, hot: MemoryOutputCache, cold: CountedCache, make_entry: MakeEntry
+) -> None:
+    """A success stored between a cold hit and its promotion is not replaced by the older entry."""
+    older = make_entry(output=b"1")
+    newer = replace(older, output=b"2")
+    await cold.store([(older, TTL_S)])
+    await tiered.lookup([_query(older)])
+    await hot.store([(newer, TTL_S)])
+    await tiered.writes.settled()
+    (answer,) = await hot.lookup([_query(older)])
+    assert isinstance(answer, CacheHit)
+    assert answer.entry == newer
+
+
+async def test_another_fingerprint_in_the_hot_tier_asks_the_cold_one(
+    tiered: TieredOutputCache, hot: MemoryOutputCache, cold: CountedCache, make_entry: MakeEntry
+) -> None:
+    """A hot entry of an older skill hides nothing: the cold tier decides, and its entry replaces the outdated one."""
+    outdated, current = make_entry(cache_version="1"), make_entry(cache_version="2")
+    await hot.store([(outdated, TTL_S)])
+    await cold.store([(current, TTL_S)])
+    (answer,) = await tiered.lookup([_query(current)])
+    assert _tier(answer) is CacheTier.COLD
+    await tiered.writes.settled()
+    assert _tier((await tiered.lookup([_query(current)]))[0]) is CacheTier.HOT
+
+
+async def test_the_cold_tier_says_why_it_is_a_miss(
+    tiered: TieredOutputCache, cold: CountedCache, make_entry: MakeEntry
+) -> None:
+    """The reason of a miss is the cold tier's, never unknown."""
+    await cold.store([(make_entry("a"), TTL_S)])
+    assert await tiered.lookup([_query(make_entry("b"))]) == [CacheMiss(reason=MissReason.INPUT_CHANGED)]
+
+
+async def test_an_unreachable_database_is_reported(hot: MemoryOutputCache, make_entry: MakeEntry) -> None:
+    """Without the cold tier there is no answer but an error, except for what the hot one has."""
+
+    class Unreachable(MemoryOutputCache):
+        async def lookup(self, queries: Sequence[CacheQuery]) -> Sequence[CacheAnswer]:
+            raise UnavailableError("DATABASE_UNAVAILABLE", "away")
+
+    tiered = TieredOutputCache(hot, Unreachable(ManualClock()))
+    await hot.store([(make_entry("a"), TTL_S)])
+    assert _tier((await tiered.lookup([_query(make_entry("a"))]))[0]) is CacheTier.HOT
+    with pytest.raises(UnavailableError):
+        await tiered.lookup([_query(make_entry("a")), _query(make_entry("b"))])
+
+
+async def test_the_oldest_writes_are_dropped_and_counted(
+    hot: MemoryOutputCache, cold: CountedCache, make_entry: MakeEntry
+) -> None:
+    """While nothing is written the queue stays within its bounds, by number and by bytes, and keeps the newest."""
+    tiered = TieredOutputCache(hot, cold, waiting_entries_max=3, waiting_bytes_max=25)
+    entries = [make_entry(str(at), output=b"x" * 10) for at in range(5)]
+    await tiered.store([(entry, TTL_S) for entry in entries])
+    assert (len(tiered.writes), tiered.writes.dropped) == (2, 3)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(tiered.run)
+        await tiered.writes.settled()
+        tasks.cancel_scope.cancel()
+    answers = await hot.lookup([_query(entry) for entry in entries])
+    assert [isinstance(answer, CacheHit) for answer in answers] == [False, False, False, True, True]
+
+
+async def test_an_entry_larger_than_the_queue_blocks_nobody(
+    hot: MemoryOutputCache, cold: CountedCache, make_entry: MakeEntry
+) -> None:
+    """An entry that alone exceeds the bytes allowed is dropped, and the queue counts as settled."""
+    tiered = TieredOutputCache(hot, cold, waiting_bytes_max=5)
+    await tiered.store([(make_entry(output=b"x" * 10), TTL_S)])
+    await tiered.writes.settled()
+    assert (len(tiered.writes), tiered.writes.dropped) == (0, 1)
+
+
+def _query(entry: CacheEntry) -> CacheQuery:
+    return CacheQuery(key=entry.key, fingerprint=entry.fingerprint, hot_ttl_s=TTL_S)
+
+
+def _tier(answer: CacheAnswer) -> CacheTier | None:
+    return answer.tier if isinstance(answer, CacheHit) else None
