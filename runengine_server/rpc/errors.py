@@ -64,17 +64,17 @@ CODE_BY_REASON: Final[Mapping[str, StatusCode]] = {
 }
 
 _RESOURCE_BY_REASON: Final[Mapping[str, tuple[str, str]]] = {
-    "RUN_NOT_FOUND": ("Run", "run_id"),
-    "WORKFLOW_NOT_FOUND": ("Workflow", "workflow_name"),
-    "STEP_NOT_FOUND": ("Step", "step_id"),
-    "ARTIFACT_NOT_FOUND": ("Artifact", "artifact_id"),
+    "RUN_NOT_FOUND": ("Run", "runId"),
+    "WORKFLOW_NOT_FOUND": ("Workflow", "workflowName"),
+    "STEP_NOT_FOUND": ("Step", "stepId"),
+    "ARTIFACT_NOT_FOUND": ("Artifact", "artifactId"),
     "CACHE_ENTRY_NOT_FOUND": ("CacheEntry", "key"),
-    "REQUEST_ID_REUSED": ("Request", "request_id"),
-    "WORKFLOW_VERSION_CONFLICT": ("Workflow", "workflow_name"),
-    "BASE_RUN_NOT_COMPLETED": ("Run", "run_id"),
-    "RUN_NOT_RETRYABLE": ("Run", "run_id"),
-    "IMPACT_WIDENED": ("Run", "run_id"),
-    "SKILL_UNREGISTERED": ("Skill", "skill_id"),
+    "REQUEST_ID_REUSED": ("Request", "requestId"),
+    "WORKFLOW_VERSION_CONFLICT": ("Workflow", "workflowName"),
+    "BASE_RUN_NOT_COMPLETED": ("Run", "runId"),
+    "RUN_NOT_RETRYABLE": ("Run", "runId"),
+    "IMPACT_WIDENED": ("Run", "runId"),
+    "SKILL_UNREGISTERED": ("Skill", "skillIds"),
 }
 """For each reason about one thing: the kind of thing and the metadata key that names it."""
 
@@ -103,7 +103,7 @@ def code_of(error: domain.RunEngineError) -> StatusCode:
 def to_status(error: domain.RunEngineError) -> status_pb2.Status:
     """The google.rpc.Status: ErrorInfo first, then what applies; fits into a client's header limit.
 
-    Violations that do not fit are left out from the end; metadata's `violations_omitted` then says how many.
+    Violations that do not fit are left out from the end; metadata's `violationsOmitted` then says how many.
     """
     message = _clip_message(error.message)
     budget = _TRAILERS_BYTES_MAX - len(quote(message))
@@ -127,7 +127,7 @@ def internal_error(cause: Exception, where: str) -> domain.RunEngineError:
     return domain.RunEngineError(
         "INTERNAL",
         f"The server failed; its log knows this as error {error_id}",
-        metadata={"error_id": error_id},
+        metadata={"errorId": error_id},
     )
 
 
@@ -155,7 +155,7 @@ def _details(error: domain.RunEngineError, message: str, violations_kept: int) -
     metadata = {key: value[:_METADATA_VALUE_CHARS_MAX] for key, value in error.metadata.items()}
     omitted = len(error.violations) - violations_kept
     if omitted:
-        metadata["violations_omitted"] = str(omitted)
+        metadata["violationsOmitted"] = str(omitted)
     yield error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=metadata)
 
     if error.violations:

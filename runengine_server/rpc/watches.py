@@ -218,7 +218,7 @@ class Watch:
             raise self._end_error(self._progress())
 
     def _progress(self) -> dict[str, str]:
-        return {} if self._last_sequence is None else {"last_sequence": str(self._last_sequence)}
+        return {} if self._last_sequence is None else {"lastSequence": str(self._last_sequence)}
 
 
 def _too_many(message: str, subject: str) -> RunEngineError:

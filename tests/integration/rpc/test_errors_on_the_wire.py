@@ -44,17 +44,17 @@ async def test_every_reason_has_its_code_and_decodable_details(served):
             lambda d: (d.field_violations[0].field, d.field_violations[0].description) == ("a/b", "d"),
         ),
         (
-            errors.NotFoundError("RUN_NOT_FOUND", "m", metadata={"run_id": "r1"}),
+            errors.NotFoundError("RUN_NOT_FOUND", "m", metadata={"runId": "r1"}),
             "ResourceInfo",
             lambda d: (d.resource_type, d.resource_name) == ("runengine.v1.Run", "r1"),
         ),
         (
-            errors.ConflictError("REQUEST_ID_REUSED", "m", metadata={"request_id": "q"}),
+            errors.ConflictError("REQUEST_ID_REUSED", "m", metadata={"requestId": "q"}),
             "ResourceInfo",
             lambda d: (d.resource_type, d.resource_name) == ("runengine.v1.Request", "q"),
         ),
         (
-            errors.PreconditionError("BASE_RUN_NOT_COMPLETED", "m", metadata={"run_id": "r1"}),
+            errors.PreconditionError("BASE_RUN_NOT_COMPLETED", "m", metadata={"runId": "r1"}),
             "PreconditionFailure",
             lambda d: (d.violations[0].type, d.violations[0].subject) == ("BASE_RUN_NOT_COMPLETED", "r1"),
         ),
@@ -89,7 +89,7 @@ async def test_a_defect_shows_an_id_and_nothing_else(served, caplog):
         error, details = await refused((await served.engine()).GetRun(pb.GetRunRequest(run_id="x")))
     assert error.code() is StatusCode.INTERNAL
     assert details["ErrorInfo"].reason == "INTERNAL"
-    error_id = details["ErrorInfo"].metadata["error_id"]
+    error_id = details["ErrorInfo"].metadata["errorId"]
     assert "secret internals" not in str(error) + str(details)
     assert error_id in caplog.text
     assert "ZeroDivisionError: secret internals" in caplog.text
@@ -106,4 +106,4 @@ async def test_more_violations_than_a_header_holds_still_arrive(served):
         kept = details["BadRequest"].field_violations
         assert len(kept) > 20
         assert kept[0].field == "steps[0].depends_on"
-        assert int(details["ErrorInfo"].metadata["violations_omitted"]) == 3000 - len(kept)
+        assert int(details["ErrorInfo"].metadata["violationsOmitted"]) == 3000 - len(kept)

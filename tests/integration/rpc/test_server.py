@@ -44,7 +44,7 @@ async def test_draining_ends_streams_refuses_calls_and_lets_work_finish(served):
 
     error, details = await within(refused(watch.read()))
     assert (error.code(), details["ErrorInfo"].reason) == (StatusCode.UNAVAILABLE, "DRAINING")
-    assert details["ErrorInfo"].metadata["last_sequence"] == "9"
+    assert details["ErrorInfo"].metadata["lastSequence"] == "9"
     error, details = await refused(engine.GetRun(pb.GetRunRequest(run_id=RUN_ID)))
     assert (error.code(), details["ErrorInfo"].reason) == (StatusCode.UNAVAILABLE, "DRAINING")
     assert details["RetryInfo"].retry_delay.seconds == 1

@@ -210,7 +210,7 @@ async def test_a_reader_that_stalls_is_ended(serve, reads_on):
     info = details_of(caught.value)["ErrorInfo"]
     assert info.reason == "WATCH_STALLED"
     assert received == list(range(1, len(received) + 1))
-    assert 1 <= int(info.metadata["last_sequence"]) <= received[-1]
+    assert 1 <= int(info.metadata["lastSequence"]) <= received[-1]
     await within(flood.closed.wait())
 
 
@@ -229,7 +229,7 @@ async def test_a_reader_that_stalls_at_the_first_message_is_ended(serve, caplog)
     assert (await within(call.read())).sequence == 1
     error, details = await within(refused(call.read()))
     assert error.code() is StatusCode.RESOURCE_EXHAUSTED
-    assert "last_sequence" not in details["ErrorInfo"].metadata
+    assert "lastSequence" not in details["ErrorInfo"].metadata
     await within(script.closed.wait())
     await served.server.drain(5)
     assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
@@ -261,7 +261,7 @@ async def test_a_stream_ends_with_its_token(served):
     error, details = await within(refused(call.read()))
     assert error.code() is StatusCode.UNAUTHENTICATED
     assert details["ErrorInfo"].reason == "TOKEN_INVALID"
-    assert details["ErrorInfo"].metadata["last_sequence"] == "5"
+    assert details["ErrorInfo"].metadata["lastSequence"] == "5"
     await within(script.closed.wait())
 
 
