@@ -245,7 +245,7 @@ async def test_list_runs(world: World) -> None:
 
 
 async def test_unknown_foreign_and_unauthorised(world: World) -> None:
-    """A run that is another tenant's, unknown or not named by a UUID is equally not found; without the scope, refused."""
+    """Another tenant's run, an unknown one and no UUID are equally not found; without the scope, refused."""
     made = await world.create(wide(1))
     refusals = []
     for caller, run_id in ((STRANGER, made.run_id), (CALLER, str(uuid4())), (CALLER, "42")):

@@ -16,15 +16,15 @@ LEFT JOIN LATERAL (
         v.run, v.sequence, v.occurred_at, v.type, v.step, v.attempt, v.ordinal, v.from_status, v.to_status,
         v.running, v.completed, v.skipped, v.failed, v.cancelled, v.next_attempt_at
     FROM run_events AS v
-    WHERE v.run = p.run AND v.sequence > $2::bigint
-    ORDER BY v.sequence
+    WHERE v.run = $1 AND v.sequence > $2::bigint
+    ORDER BY v.run, v.sequence
     LIMIT $3::integer
 ) AS e ON true
 -- How a step ended.
 LEFT JOIN LATERAL (
     SELECT s.source, s.input_hash, s.decision, s.started_at, s.error
     FROM step_results AS s
-    WHERE e.type = 2 AND e.to_status >= 4 AND s.run = e.run AND s.step = e.step
+    WHERE e.type = 2 AND e.to_status >= 4 AND s.run = $1 AND s.step = e.step
     LIMIT 1
 ) AS ended ON true
 -- Why an attempt failed that is followed by another: the try that ended with this event. A lost lease has none.
@@ -32,7 +32,7 @@ LEFT JOIN LATERAL (
     SELECT t.started_at, t.error
     FROM step_attempts AS t
     WHERE e.type = 2 AND e.from_status = 3 AND e.to_status = 2
-        AND t.run = e.run AND t.step = e.step AND t.ended_at = e.occurred_at
+        AND t.run = $1 AND t.step = e.step AND t.ended_at = e.occurred_at
     LIMIT 1
 ) AS tried ON true
 LEFT JOIN LATERAL (
@@ -40,7 +40,7 @@ LEFT JOIN LATERAL (
         a.id, a.content_hash, a.size_bytes, a.media_type, a.uri, a.filename, a.metadata, a.made_from, a.skill_id,
         a.created_at
     FROM artifacts AS a
-    WHERE e.type = 4 AND a.run = e.run AND a.step = e.step AND a.ordinal = e.ordinal
+    WHERE e.type = 4 AND a.run = $1 AND a.step = e.step AND a.ordinal = e.ordinal
     LIMIT 1
 ) AS published ON true
 WHERE p.run = $1::bigint

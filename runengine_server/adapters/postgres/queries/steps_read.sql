@@ -17,7 +17,11 @@ SELECT
     CASE WHEN q.engine IS NULL AND q.available_at > clock_timestamp() THEN q.available_at END AS next_attempt_at,
     coalesce(s.error, tried.error) AS error,
     published.ids AS artifact_ids
-FROM generate_series($2::integer, $3::integer - 1) AS n (step)
+FROM generate_series(
+    $2::integer,
+    -- without a filter a page looks at its own steps only
+    CASE WHEN cardinality($4::smallint[]) = 0 THEN least($3::integer, $2 + $5::integer) ELSE $3 END - 1
+) AS n (step)
 LEFT JOIN step_results AS s ON s.run = $1::bigint AND s.step = n.step
 LEFT JOIN step_queue AS q ON q.run = $1 AND q.step = n.step
 CROSS JOIN LATERAL (
@@ -38,9 +42,9 @@ LEFT JOIN LATERAL (
     FROM artifacts AS a
     WHERE a.run = s.producer_run AND a.step = s.producer_step
 ) AS published ON true
-WHERE cardinality($4::smallint[]) = 0 OR now_at.status = ANY ($4)
+WHERE cardinality($4) = 0 OR now_at.status = ANY ($4)
 ORDER BY n.step
-LIMIT $5::integer
+LIMIT $5
 
 -- name: step_attempts_read
 -- The failed tries of some steps of a run, oldest first.
