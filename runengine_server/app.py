@@ -33,6 +33,7 @@ from runengine_server.adapters.valkey.connection import connect_lazily
 from runengine_server.adapters.valkey.output_cache import ValkeyOutputCache, ValkeySettings
 from runengine_server.config import ConfigurationError, Settings
 from runengine_server.domain.ids import RunKey
+from runengine_server.domain.plan import RebuildPlan
 from runengine_server.ports.authenticator import Authenticator
 from runengine_server.ports.observer import Observer
 from runengine_server.ports.output_cache import OutputCache
@@ -83,10 +84,10 @@ class Signals:
     hints: PostgresHints
     scheduler: Scheduler | None = None
 
-    def run_created(self, facts: RunFacts, *, has_ready_steps: bool) -> None:
+    def run_created(self, facts: RunFacts, plan: RebuildPlan, *, has_ready_steps: bool) -> None:
         """A run exists."""
         assert self.scheduler is not None, "set before anything is served"
-        self.scheduler.run_created(facts, has_ready_steps=has_ready_steps)
+        self.scheduler.run_created(facts, plan, has_ready_steps=has_ready_steps)
         if has_ready_steps and self.scheduler.is_busy:
             self.hints.announce_ready(is_local=False)
 
@@ -173,7 +174,14 @@ async def run_engine(
         event_log = PostgresEventLog(database)
         read = ReadRuns(reader=PostgresRunReader(database), workflows=catalogue, store=run_store, progress=progress)
         services = UseCases(
-            start=StartRuns(catalogue=catalogue, store=run_store, cache=cache, skills=skills, signal=signals),
+            start=StartRuns(
+                catalogue=catalogue,
+                workflows=workflow_store,
+                store=run_store,
+                cache=tiers or cold,  # a plan's lookups are no reads of a step: those are observed
+                skills=skills,
+                signal=signals,
+            ),
             read=read,
             watch=WatchRuns(read=read, events=SharedEventReads(event_log), hints=hub, clock=clock),
             cancel=CancelRuns(read=read, store=run_store, signal=signals, observer=observer),

@@ -58,7 +58,7 @@ def _cache_policy(fields: Fields | None) -> workflow_pb2.CachePolicy | None:
     if fields is None:
         return None
     policy = workflow_pb2.CachePolicy(
-        enabled=fields.boolean("enabled"),
+        enabled=fields.boolean("enabled", default=True),
         scope=fields.choice("scope", workflow_pb2.CacheScope),
         hot_ttl=fields.duration("hotTtl"),
     )

@@ -83,10 +83,12 @@ class Fields:
             return 0
         return value
 
-    def boolean(self, key: str) -> bool:
-        """True or false."""
+    def boolean(self, key: str, *, default: bool = False) -> bool:
+        """True or false; the default where the document says nothing."""
         value = self._take(key)
-        if value is not None and not isinstance(value, bool):
+        if value is None:
+            return default
+        if not isinstance(value, bool):
             self._refuse(self.path(key), f"must be true or false, not {kind_of(value)}")
         return value is True
 

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from runengine_server.domain.cache import CacheDecision
+from runengine_server.domain.cache import CacheDecision, CacheKey
 from runengine_server.domain.ids import RunId, RunKey, StepId, StepNo
-from runengine_server.domain.states import OutputSource, PlanAction, PlanReason
+from runengine_server.domain.states import CacheTier, OutputSource, PlanAction, PlanReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReuseBinding:
-    """The producer a REUSE is bound to and what the run will record for it."""
+    """The producer a REUSE is bound to and what the run will record for it; `cache`: where it was found, if there."""
 
     producer_run: RunKey
     producer_step: StepNo
@@ -19,6 +19,7 @@ class ReuseBinding:
     cache_version: str
     output_hash: str
     decision: CacheDecision | None = None
+    cache: tuple[CacheKey, CacheTier] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -323,6 +323,7 @@ class _Planner:
                 cache_version=entry.fingerprint.cache_version,
                 output_hash=entry.output_hash,
                 decision=hit_decision(hit),
+                cache=(entry.key, hit.tier),
             ),
         )
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from runengine_server.domain.errors import UnavailableError
 from runengine_server.domain.ids import RunKey
+from runengine_server.domain.plan import RebuildPlan
 from runengine_server.domain.states import RunStatus
 from runengine_server.ports.observer import Observer
 from runengine_server.ports.run_store import RunFacts
@@ -19,8 +20,13 @@ class Reporting:
         """Tell `observer`."""
         self._observer = observer
 
-    def run_created(self, facts: RunFacts, *, has_ready_steps: bool) -> None:
-        """A run exists; one without ready steps is complete already."""
+    def run_created(self, facts: RunFacts, plan: RebuildPlan, *, has_ready_steps: bool) -> None:
+        """A run exists, with what its plan reuses; one without ready steps is complete already."""
+        for step in plan.steps:
+            if (binding := step.binding) is not None:
+                if binding.cache is not None:
+                    self._observer.cache_hit(*binding.cache)
+                self._observer.step_skipped(facts.run_id, step.step_id, binding.source)
         if not has_ready_steps:
             self._observer.run_started(facts.run_id, facts.workflow_name)
             self._observer.run_completed(facts.run_id, 0)

@@ -15,6 +15,7 @@ from runengine_server.domain.cache import CacheEntry
 from runengine_server.domain.errors import UnavailableError
 from runengine_server.domain.events import StepProgress
 from runengine_server.domain.ids import EngineNo, RunKey
+from runengine_server.domain.plan import RebuildPlan
 from runengine_server.ports.output_cache import OutputCache
 from runengine_server.ports.progress import ProgressBoard
 from runengine_server.ports.run_store import RunFacts
@@ -78,10 +79,10 @@ class Scheduler:
         """True when new work had better be taken up by another engine."""
         return len(self._in_flight) > self._settings.attempts_max // 2
 
-    def run_created(self, facts: RunFacts, *, has_ready_steps: bool) -> None:
+    def run_created(self, facts: RunFacts, plan: RebuildPlan, *, has_ready_steps: bool) -> None:
         """Take up a new run without waiting for a poll."""
         self._contexts.prime(facts)
-        self._reporting.run_created(facts, has_ready_steps=has_ready_steps)
+        self._reporting.run_created(facts, plan, has_ready_steps=has_ready_steps)
         if has_ready_steps:
             self._wakeup.ring()
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import anyio.to_thread
+
 from runengine_server.domain.canonical_json import (
     DEFAULT_LIMITS,
     JsonLimitExceeded,
@@ -13,11 +15,16 @@ from runengine_server.domain.errors import ExhaustedError, FieldViolation, Inval
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.workflow import Workflow
 from runengine_server.ports.skill_runner import SkillRunner
+from runengine_server.service.trigger_schema import check_payload_schema
 
 REQUEST_ID_LENGTH_MAX = 128
 LABELS_MAX = 64
 LABEL_KEY_LENGTH_MAX = 63
 LABEL_VALUE_LENGTH_MAX = 255
+
+# Checking takes up to 20 µs an item: what would hold the event loop for milliseconds goes to a thread.
+_INLINE_SCHEMA_BYTES_MAX = 16 * 1024
+
 DEADLINE_S_MAX = 365 * 24 * 3600.0
 
 
@@ -28,17 +35,20 @@ def check_options(*, request_id: str, labels: Mapping[str, str], priority: int, 
         InvalidError: VALIDATION_FAILED, with every field that is wrong.
     """
     wrong = []
-    if len(request_id) > REQUEST_ID_LENGTH_MAX:
-        wrong.append(FieldViolation(field="requestId", description=f"at most {REQUEST_ID_LENGTH_MAX} characters"))
+    if len(request_id) > REQUEST_ID_LENGTH_MAX or not request_id.isprintable():
+        wrong.append(
+            FieldViolation(field="requestId", description=f"at most {REQUEST_ID_LENGTH_MAX} printable characters")
+        )
     if len(labels) > LABELS_MAX:
         wrong.append(FieldViolation(field="labels", description=f"at most {LABELS_MAX} labels"))
     for key, value in labels.items():
-        if not key or len(key) > LABEL_KEY_LENGTH_MAX or len(value) > LABEL_VALUE_LENGTH_MAX:
+        is_printable = key.isprintable() and value.isprintable()
+        if not key or len(key) > LABEL_KEY_LENGTH_MAX or len(value) > LABEL_VALUE_LENGTH_MAX or not is_printable:
             wrong.append(
                 FieldViolation(
                     field=f'labels["{key[:LABEL_KEY_LENGTH_MAX]}"]',
-                    description=f"keys have 1 to {LABEL_KEY_LENGTH_MAX} characters, values at most "
-                    f"{LABEL_VALUE_LENGTH_MAX}",
+                    description=f"keys have 1 to {LABEL_KEY_LENGTH_MAX} printable characters, "
+                    f"values at most {LABEL_VALUE_LENGTH_MAX}",
                 )
             )
     if not 0 <= priority <= 9:
@@ -76,6 +86,20 @@ def canonical_payload(field: str, payload: JsonObject) -> bytes:
             violations=[FieldViolation(field=place, description=error.problem)],
         ) from None
     return body
+
+
+async def check_schema(workflow: Workflow, payload: JsonObject, payload_bytes: int) -> None:
+    """Check an effective payload against the workflow's trigger schema; a large one beside the event loop.
+
+    Raises:
+        InvalidError: PAYLOAD_SCHEMA_MISMATCH, with a violation for each place.
+    """
+    if workflow.trigger_schema is None:
+        return
+    if payload_bytes <= _INLINE_SCHEMA_BYTES_MAX:
+        check_payload_schema(workflow, payload)
+    else:
+        await anyio.to_thread.run_sync(check_payload_schema, workflow, payload)
 
 
 def check_skills_offered(workflow: Workflow, skills: SkillRunner) -> None:

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from runengine_server.domain.base_run import BaseRun
 from runengine_server.domain.caller import Caller, Scope
-from runengine_server.domain.errors import NotFoundError, RunEngineError
+from runengine_server.domain.errors import RunEngineError
 from runengine_server.domain.ids import RunId, RunKey
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.plan import RebuildPlan
@@ -20,7 +20,9 @@ from runengine_server.ports.output_cache import OutputCache
 from runengine_server.ports.run_store import CreatedRun, NewRun, RequestKey, RunFacts, RunStore
 from runengine_server.ports.skill_runner import SkillRunner
 from runengine_server.ports.work_signal import WorkSignal
+from runengine_server.ports.workflow_store import WorkflowStore
 from runengine_server.service.authorization import require
+from runengine_server.service.get_workflow import workflow_not_found
 from runengine_server.service.messages import TriggerAnswer, TriggerRequest, TriggerUpdateRequest
 from runengine_server.service.new_run import (
     encode_answer,
@@ -29,8 +31,7 @@ from runengine_server.service.new_run import (
     request_key,
 )
 from runengine_server.service.planning import make_plan
-from runengine_server.service.request_checks import canonical_payload, check_options, check_skills_offered
-from runengine_server.service.trigger_schema import check_payload_schema
+from runengine_server.service.request_checks import canonical_payload, check_options, check_schema, check_skills_offered
 from runengine_server.service.workflow_catalogue import WorkflowCatalogue
 
 
@@ -39,6 +40,7 @@ class StartRuns:
     """What it takes to start a run of any kind."""
 
     catalogue: WorkflowCatalogue
+    workflows: WorkflowStore
     store: RunStore
     cache: OutputCache
     skills: SkillRunner
@@ -147,7 +149,7 @@ async def store_run(
     created = await start.store.create(new)
     if not isinstance(created, CreatedRun):
         return repeated_answer(created, draft.request)
-    start.signal.run_created(_facts(draft, created.run, plan), has_ready_steps=bool(new.ready))
+    start.signal.run_created(_facts(draft, created.run, plan), plan, has_ready_steps=bool(new.ready))
     return answer
 
 
@@ -156,14 +158,9 @@ async def _draft(
 ) -> Draft:
     compiled = await start.catalogue.find(caller.tenant, request.workflow_name, request.workflow_version)
     if compiled is None:
-        version = f" version {request.workflow_version}" if request.workflow_version else ""
-        raise NotFoundError(
-            "WORKFLOW_NOT_FOUND",
-            f"there is no workflow {request.workflow_name!r}{version}; register it first, or list the known ones",
-            metadata={"workflowName": request.workflow_name},
-        )
+        raise await workflow_not_found(start.workflows, caller.tenant, request.workflow_name, request.workflow_version)
     workflow = compiled.workflow
-    check_payload_schema(workflow, request.trigger_payload)
+    await check_schema(workflow, request.trigger_payload, len(payload_body))
     check_skills_offered(workflow, start.skills)
     return Draft(
         caller=caller,

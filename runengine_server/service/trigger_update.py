@@ -16,9 +16,8 @@ from runengine_server.ports.run_store import RequestKey
 from runengine_server.service.authorization import require
 from runengine_server.service.messages import TriggerAnswer, TriggerUpdateRequest
 from runengine_server.service.new_run import request_key
-from runengine_server.service.request_checks import canonical_payload, check_options, check_skills_offered
+from runengine_server.service.request_checks import canonical_payload, check_options, check_schema, check_skills_offered
 from runengine_server.service.trigger_run import Draft, StartRuns, earlier_answer_or, plan_draft, store_run
-from runengine_server.service.trigger_schema import check_payload_schema
 
 
 async def trigger_update(start: StartRuns, caller: Caller, request: TriggerUpdateRequest) -> TriggerAnswer:
@@ -89,7 +88,7 @@ async def _draft(start: StartRuns, caller: Caller, request: TriggerUpdateRequest
     rule = _change_rule(workflow, request.change_type)
     payload = _effective_payload(base.payload, request.change_payload)
     payload_body = canonical_payload("effective payload", payload)
-    check_payload_schema(workflow, payload)
+    await check_schema(workflow, payload, len(payload_body))
     check_skills_offered(workflow, start.skills)
     return Draft(
         caller=caller,
