@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
+import numpy as np
 from av.codec.context import Flags
 from av.video.frame import PictureType
 from PIL import Image
@@ -63,7 +64,7 @@ def _write(path: Path, frames: Iterable[Image.Image], title: str) -> int:
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.codec_context.flags |= Flags.bitexact
         for image in frames:
-            frame = av.VideoFrame.from_image(image)
+            frame = av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")
             frame.pts = count
             frame.pict_type = PictureType.NONE
             container.mux(stream.encode(frame))

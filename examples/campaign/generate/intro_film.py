@@ -18,6 +18,7 @@ from examples.campaign.generate.look import Look, Motif, look_for
 SECONDS = 3
 _ZOOM = 0.035
 _LIGHTS = 26
+_SWEEP_WIDTH, _SWEEP_STRENGTH = 46, 30  # pixels, levels of 255
 _RISE = {Motif.RAYS: 2, Motif.PEAKS: 1, Motif.WAVES: 1, Motif.GRID: 1}  # times a light crosses the picture in a loop
 
 
@@ -123,7 +124,7 @@ def _add_sweep(pixels: Pixels, share: float) -> None:
         return
     x = np.arange(WIDTH, dtype=np.float32)[None, :] + np.arange(HEIGHT, dtype=np.float32)[:, None] * np.float32(0.5)
     centre = np.float32(-120 + place * (WIDTH + HEIGHT * 0.5 + 240))
-    pixels += (np.exp(-(((x - centre) / np.float32(46)) ** 2)) * np.float32(46))[:, :, None]
+    pixels += (np.exp(-(((x - centre) / np.float32(_SWEEP_WIDTH)) ** 2)) * np.float32(_SWEEP_STRENGTH))[:, :, None]
 
 
 def _paste_button(image: Image.Image, button: Image.Image, middle: tuple[float, float], scale: float) -> None:

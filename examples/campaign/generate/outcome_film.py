@@ -79,6 +79,7 @@ def _win_frames(look: Look, words: str, seed: int) -> Iterator[Image.Image]:
     fade = 0.5 - 0.4 * np.clip(distance_from(WIDTH, HEIGHT, _CENTRE) / (WIDTH * 0.6), 0, 1)
     flecks = _flecks(look, seed)
     sprite = _words_sprite(words, look)
+    settled = _scaled(sprite, 1.0)
     for time_s in _times():
         edge = np.clip((np.abs((turns + time_s * 0.55) % 1.0 - 0.5) - 0.25) * 14, -0.5, 0.5) + 0.5
         pixels = tint(ground, look.sun, (edge * fade).astype(np.float32))
@@ -87,7 +88,8 @@ def _win_frames(look: Look, words: str, seed: int) -> Iterator[Image.Image]:
         image = to_image(pixels)
         _ring(image, look, time_s)
         _draw_flecks(image, flecks[::2], time_s)
-        _paste_scaled(image, sprite, _bounce(time_s / 0.75), (0.0, 0.0))
+        scale = _bounce(time_s / 0.75)
+        _paste_words(image, settled if scale == 1.0 else _scaled(sprite, scale), (0.0, 0.0))
         _draw_flecks(image, flecks[1::2], time_s)
         yield image
 
@@ -96,7 +98,7 @@ def _lose_frames(look: Look, words: str, seed: int) -> Iterator[Image.Image]:
     random = np.random.default_rng(seed)
     ground = _vignette(gradient(WIDTH, HEIGHT, look.sky_top, look.sky_bottom))
     drops = random.uniform(0, 1, (_DROPS, 3))
-    sprite = _words_sprite(words, look)
+    settled = _scaled(_words_sprite(words, look), 1.0)
     for time_s in _times():
         image = to_image(ground * np.float32(1 - 0.25 * min(1.0, time_s / SECONDS)))
         _draw_rain(image, drops, look, time_s)
@@ -104,7 +106,7 @@ def _lose_frames(look: Look, words: str, seed: int) -> Iterator[Image.Image]:
         since = max(0.0, time_s - 0.55)
         shake = 9 * math.exp(-since * 5) * math.sin(since * 46) if since else 0.0
         sag = 6 * (1 - math.exp(-since * 1.2))
-        _paste_scaled(image, sprite, 1.0, (shake, -HEIGHT * 0.62 * (1 - fallen) + sag))
+        _paste_words(image, settled, (shake, -HEIGHT * 0.62 * (1 - fallen) + sag))
         _draw_puddle(image, look, since)
         yield image
 
@@ -123,14 +125,16 @@ def _words_sprite(words: str, look: Look) -> Image.Image:
     return sheet
 
 
-def _paste_scaled(image: Image.Image, sprite: Image.Image, scale: float, shift: tuple[float, float]) -> None:
-    """Put a sprite of double size around the centre, at a scale and moved by pixels."""
-    if scale < 0.02:
-        return
+def _scaled(sprite: Image.Image, scale: float) -> Image.Image:
+    """A sprite of double size as it is shown at a scale."""
     size = (max(1, round(sprite.width / 2 * scale)), max(1, round(sprite.height / 2 * scale)))
-    shown = sprite.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    corner = (round(_CENTRE[0] - size[0] / 2 + shift[0]), round(_CENTRE[1] - size[1] / 2 + shift[1]))
-    image.paste(shown, corner, shown)
+    return sprite.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+
+
+def _paste_words(image: Image.Image, words: Image.Image, shift: tuple[float, float]) -> None:
+    """Put the words around the centre, moved by pixels."""
+    corner = (round(_CENTRE[0] - words.width / 2 + shift[0]), round(_CENTRE[1] - words.height / 2 + shift[1]))
+    image.paste(words, corner, words)
 
 
 def _bounce(share: float) -> float:
@@ -138,7 +142,7 @@ def _bounce(share: float) -> float:
     if share >= 1:
         return 1.0
     back = share - 1
-    return 1 + 2.7 * back**3 + 1.7 * back**2
+    return max(0.0, 1 + 2.7 * back**3 + 1.7 * back**2)
 
 
 def _ring(image: Image.Image, look: Look, time_s: float) -> None:
@@ -176,7 +180,7 @@ def _draw_flecks(image: Image.Image, flecks: list[_Fleck], time_s: float) -> Non
     drag = (1 - math.exp(-1.6 * time_s)) / 1.6
     for fleck in flecks:
         x = _CENTRE[0] + fleck.speed_x * drag
-        y = _CENTRE[1] + fleck.speed_y * drag + 75 * time_s**2
+        y = _CENTRE[1] + fleck.speed_y * drag + 46 * time_s**2
         turn = 2 * math.pi * (fleck.phase + fleck.spin * time_s)
         flat = abs(math.cos(turn * 1.3 + fleck.phase * 6)) * 0.5 + 0.1
         along = (math.cos(turn) * fleck.size, math.sin(turn) * fleck.size)

@@ -6,10 +6,11 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from examples.campaign.generate.canvas import angle_from, distance_from, glow, gradient, tint, to_image
-from examples.campaign.generate.colour import blend
+from examples.campaign.generate.colour import blend, luminance
 from examples.campaign.generate.look import Look, Motif
 
 _HORIZON = 0.60  # share of the height
+_NEON_LUMINANCE_MIN = 0.2  # darker shadows make no visible grid; the accent does instead
 
 
 def paint(look: Look, width: int, height: int, seed: int) -> Image.Image:
@@ -85,25 +86,24 @@ def _grid(look: Look, width: int, height: int, random: np.random.Generator) -> I
     _stars(draw, look, width, round(horizon * 0.8), random)
     _striped_sun(image, look, (width * 0.5, horizon * 0.80), height * 0.33)
     _ridge(image, look.layers[0], _crags(width, height, _HORIZON - 0.01, 0.07, random))
-    ground = to_image(
-        gradient(width, height - round(horizon), blend(look.layers[2], look.shadow, 0.35), look.layers[2])
-    )
-    image.paste(ground, (0, round(horizon)))
+    neon = look.shadow if luminance(look.shadow) > _NEON_LUMINANCE_MIN else look.accent
+    far_ground = blend(look.layers[2], neon, 0.35)
+    image.paste(to_image(gradient(width, height - round(horizon), far_ground, look.layers[2])), (0, round(horizon)))
     line = max(2, height // 360)
     for index in range(-16, 17):
-        draw.line(
-            (width / 2 + index * width * 0.035, horizon, width / 2 + index * width * 0.22, height), look.shadow, line
-        )
+        far, near = width * (0.5 + index * 0.035), width * (0.5 + index * 0.22)
+        draw.line((far, horizon, near, height), neon, line)
     for index in range(9):
         y = horizon + (height - horizon) * (index / 8) ** 2.1
-        draw.line((0, y, width, y), look.shadow, line)
+        draw.line((0, y, width, y), neon, line)
     draw.line((0, horizon, width, horizon), look.accent, line * 2)
     return image
 
 
 def _striped_sun(image: Image.Image, look: Look, centre: tuple[float, float], radius: float) -> None:
     size = round(radius * 2)
-    disc = to_image(gradient(size, size, look.sun, look.shadow))
+    foot = look.shadow if luminance(look.shadow) > _NEON_LUMINANCE_MIN else look.sky_bottom
+    disc = to_image(gradient(size, size, look.sun, foot))
     mask = Image.new("L", (size, size), 0)
     draw = ImageDraw.Draw(mask)
     draw.ellipse((0, 0, size - 1, size - 1), fill=255)
