@@ -5,8 +5,9 @@ JSON lines carry `timestamp`, `level`, `event`, the fields of the line under the
 `step_skipped`, `step_failed`, `cache_hit` and `cache_miss`, and of the engine itself `database_unavailable`,
 `engine_lost` and `internal_failure`. Payloads, outputs and what a skill's error says are never logged, only its code.
 
-These lines do not go through logging's handlers, because a step has three of them: rendering one takes 1-2 µs here,
-20 µs there. Their levels are those of the loggers `runengine.run`, `runengine.step`, `runengine.cache` and `runengine.engine`.
+These lines do not go through logging's handlers, because a step has three of them: rendering one takes 1 µs here (3 µs
+as JSON), 25-35 µs there. Their levels are those of the loggers `runengine.run`, `runengine.step`, `runengine.cache` and
+`runengine.engine`.
 """
 
 import logging
