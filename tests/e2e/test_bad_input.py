@@ -42,10 +42,8 @@ def update(base: str, change: str = "music.update", **fields: Any) -> pb.Trigger
 
 
 def watch_to_end(raw: RawApi, run_id: str) -> pb.WatchRunResponse:
-    last = None
-    for last in raw.engine.WatchRun(pb.WatchRunRequest(run_id=run_id), metadata=ADMIN, timeout=20):
-        pass
-    assert last is not None and last.WhichOneof("kind") == "end"
+    *_, last = raw.engine.WatchRun(pb.WatchRunRequest(run_id=run_id), metadata=ADMIN, timeout=20)
+    assert last.WhichOneof("kind") == "end"
     return last
 
 
