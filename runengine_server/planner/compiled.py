@@ -29,6 +29,7 @@ class CompiledWorkflow:
         levels: topological rank, 0 for steps without dependencies.
         order: step numbers, every dependency first, otherwise in definition order.
         selectors: the input selectors; equal templates share one.
+        reads: the steps whose output or artifacts each step's selector reads.
     """
 
     workflow: Workflow
@@ -38,6 +39,7 @@ class CompiledWorkflow:
     levels: tuple[int, ...]
     order: tuple[StepNo, ...]
     selectors: tuple[CompiledSelector, ...]
+    reads: Adjacency
 
     def closure(self, seeds: Iterable[StepNo]) -> frozenset[StepNo]:
         """Return the seeds and everything downstream of them."""
@@ -89,6 +91,7 @@ def compile_workflow(workflow: Workflow) -> CompiledWorkflow:
     if len(order) != len(workflow.steps):
         raise ValueError(f"workflow {workflow.name} {workflow.version}: the steps form a cycle")
     compiler = SelectorCompiler()
+    selectors = tuple(compiler.compile(step.input_selector) for step in workflow.steps)
     return CompiledWorkflow(
         workflow=workflow,
         step_no=step_no,
@@ -96,5 +99,6 @@ def compile_workflow(workflow: Workflow) -> CompiledWorkflow:
         dependents=graph.dependents,
         levels=topological_levels(graph, order),
         order=order,
-        selectors=tuple(compiler.compile(step.input_selector) for step in workflow.steps),
+        selectors=selectors,
+        reads=tuple(tuple(step_no[StepId(read)] for read in selector.step_ids) for selector in selectors),
     )

@@ -229,8 +229,8 @@ class _Planner:
     def _base_result(self, step: StepNo) -> BaseResult | None:
         return self._base.results.get(step) if self._base is not None else None
 
-    def _reads(self, step: StepNo) -> list[StepNo]:
-        return [self._compiled.step_no[StepId(read)] for read in self._compiled.selectors[step].reads.step_ids]
+    def _reads(self, step: StepNo) -> tuple[StepNo, ...]:
+        return self._compiled.reads[step]
 
     def _producer(self, step: StepNo) -> Place | None:
         binding = self._planned[step].binding

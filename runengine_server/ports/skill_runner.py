@@ -102,5 +102,8 @@ class SkillRunner(Protocol):
         HEARTBEAT_TIMEOUT, OUTPUT_TOO_LARGE.
         """
 
+    def execute_at_once(self, call: SkillCall) -> Outcome | None:
+        """Run an attempt that needs no waiting, such as an inline function; None when the skill is of another kind."""
+
     def availability(self, skill_id: SkillId) -> SkillAvailability:
         """What is known of a skill, from memory, at once."""

@@ -71,6 +71,17 @@ class AttemptRunner:
             return self._failed(step, outcome, duration_ms)
         return self._succeeded(step, outcome, duration_ms)
 
+    def execute_at_once(self, step: Execute) -> Settled | None:
+        """Run and settle a skill that needs no waiting, without the cost of a task; None for every other."""
+        begun = self._clock.monotonic()
+        outcome = self._skills.execute_at_once(self._call(step))
+        if outcome is None:
+            return None
+        duration_ms = round((self._clock.monotonic() - begun) * 1000)
+        if isinstance(outcome, Failed):
+            return self._failed(step, outcome, duration_ms)
+        return self._succeeded(step, outcome, duration_ms)
+
     def reuse(self, step: Reuse) -> Settled:
         """Settle a step that uses an existing output."""
         run, number = step.producer

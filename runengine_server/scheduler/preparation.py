@@ -184,8 +184,7 @@ def _query(context: RunContext, definition: StepDefinition, resolved: StepInput,
 
 
 def _reads(lease: Lease, context: RunContext) -> list[Place]:
-    compiled = context.compiled
-    return [(lease.run, compiled.step_no[StepId(read)]) for read in compiled.selectors[lease.step].step_ids]
+    return [(lease.run, read) for read in context.compiled.reads[lease.step]]
 
 
 def _scope(lease: Lease, context: RunContext, values: Mapping[Place, StepValue]) -> RunScope:

@@ -65,6 +65,7 @@ class Scheduler:
         self._in_flight = AttemptsInFlight(settings.pipelines)
         self._settled: list[Settled] = []
         self._wakeup = Wakeup()
+        self._may_be_ready = True
         self._is_leasing = True
         self._engine = EngineNo(0)
         self._tasks: TaskGroup | None = None
@@ -84,7 +85,7 @@ class Scheduler:
         self._contexts.prime(facts)
         self._reporting.run_created(facts, plan, has_ready_steps=has_ready_steps)
         if has_ready_steps:
-            self._wakeup.ring()
+            self.wake()
 
     def cancel_attempts(self, runs: Sequence[RunKey]) -> None:
         """Stop what runs for these runs; they were cancelled here or elsewhere."""
@@ -92,6 +93,7 @@ class Scheduler:
 
     def wake(self) -> None:
         """Look at the queue now."""
+        self._may_be_ready = True
         self._wakeup.ring()
 
     async def run(self) -> None:
@@ -115,36 +117,32 @@ class Scheduler:
     # -- ticks
 
     async def _run_pipeline(self, pipeline: int) -> None:
-        idle_s = 0.0
+        wait_s = self._settings.poll_s
         while True:
-            if not self._settled and idle_s > 0:
-                await self._wakeup.wait(idle_s)
+            if not self._settled and not self._may_be_ready:
+                is_rung = await self._wakeup.wait(wait_s)
+                self._may_be_ready = self._may_be_ready or not is_rung
             batch = self._settled[: self._settings.batch_max]
             del self._settled[: len(batch)]
-            if self._settled:
-                self._wakeup.ring()
             capacity = self._free_slots(pipeline)
-            if not batch and not capacity:
-                idle_s = self._settings.poll_s
+            if not batch and not (self._may_be_ready and capacity):
+                self._may_be_ready = False  # whoever frees a slot ticks, and looks
                 continue
+            self._may_be_ready = False
             turn = await self._tick(batch, capacity)
+            # A full lease may have left ready steps behind.
+            self._may_be_ready = self._may_be_ready or 0 < capacity <= len(turn.leases)
             await self._commit(batch, turn)
             fresh = self._in_flight.add(turn.leases, pipeline)
             if fresh:
                 await self._dispatch(fresh, begun=frozenset(turn.begun))
-            idle_s = self._idle_after(turn)
+            wait_s = min(self._settings.poll_s, max(0.001, turn.next_available_s or self._settings.poll_s))
 
     def _free_slots(self, pipeline: int) -> int:
         if not self._is_leasing:
             return 0
         share = self._settings.attempts_max // self._settings.pipelines
         return max(0, min(share - self._in_flight.count(pipeline), self._settings.batch_max))
-
-    def _idle_after(self, turn: Turn) -> float:
-        """How long to wait for a ring before the next tick: not at all while the queue may hold more."""
-        if turn.leases:
-            return 0.0
-        return min(self._settings.poll_s, max(0.001, turn.next_available_s or self._settings.poll_s))
 
     async def _tick(self, batch: Sequence[Settled], capacity: int) -> Turn:
         """Tick until the database answers; a batch whose reply was lost is sent again and fenced."""
@@ -188,7 +186,10 @@ class Scheduler:
             match step:
                 case Execute():
                     self._reporting.step_started(step.context, step.lease)
-                    self._start(partial(self._execute, step))
+                    if settled := self._attempts.execute_at_once(step):
+                        self._settle(settled)
+                    else:
+                        self._start(partial(self._execute, step))
                 case Reuse():
                     self._settle(self._attempts.reuse(step))
                 case CannotResolve():
@@ -281,7 +282,7 @@ class Scheduler:
             self._in_flight.cancel_runs(late)
             self._reporting.runs_changed([*reaped, *late])
             if reaped:
-                self._wakeup.ring()
+                self.wake()
 
     async def _retire(self) -> None:
         """Commit what has settled and hand the rest back."""

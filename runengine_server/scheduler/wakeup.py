@@ -21,19 +21,19 @@ class Wakeup:
                 return
         self._is_rung = True
 
-    async def wait(self, timeout_s: float) -> None:
-        """Return when rung, at the latest after `timeout_s`."""
+    async def wait(self, timeout_s: float) -> bool:
+        """Return True when rung, False after `timeout_s`."""
         if self._is_rung:
             self._is_rung = False
-            return
+            return True
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         try:
             async with asyncio.timeout(timeout_s):
                 await waiter
+            return True
         except TimeoutError:
-            if waiter.done() and not waiter.cancelled():
-                self.ring()  # the ring came with the timeout: somebody else must hear it
+            return waiter.done() and not waiter.cancelled()  # rung in the same moment
         finally:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)

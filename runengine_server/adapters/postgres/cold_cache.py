@@ -50,14 +50,23 @@ class PostgresOutputCache:
 
 
 def _columns(queries: Sequence[CacheQuery]) -> tuple[Sequence[object], ...]:
+    keys = [query.key for query in queries]
+    fingerprints = [query.fingerprint for query in queries]
+    tenants = [key.tenant for key in keys]
+    workflows = [key.workflow_name for key in keys]
+    steps = [key.step_id for key in keys]
+    numbers: dict[tuple[str, str, str], int] = {}
+    distinct_steps = [numbers.setdefault(s, len(numbers) + 1) for s in zip(tenants, workflows, steps, strict=True)]
     return (
-        [query.key.tenant for query in queries],
-        [query.key.workflow_name for query in queries],
-        [query.key.step_id for query in queries],
-        [bytes.fromhex(query.key.input_hash) for query in queries],
-        [query.fingerprint.skill_id for query in queries],
-        [query.fingerprint.cache_version for query in queries],
-        [query.fingerprint.cache_epoch for query in queries],
+        tenants,
+        workflows,
+        steps,
+        [bytes.fromhex(key.input_hash) for key in keys],
+        [fingerprint.skill_id for fingerprint in fingerprints],
+        [fingerprint.cache_version for fingerprint in fingerprints],
+        [fingerprint.cache_epoch for fingerprint in fingerprints],
+        distinct_steps,
+        *zip(*numbers, strict=True),
     )
 
 

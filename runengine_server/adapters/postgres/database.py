@@ -30,8 +30,13 @@ _SERVER_SETTINGS = {
     "tcp_keepalives_count": "3",
 }
 
-# Without them a first tick after a bulk load can pick a hash join over history (measured: + 25-80 %).
-PINNED_PLANS = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "enable_mergejoin": "off"}
+# The hot statements find rows by primary key and nothing else; a first tick after a bulk load must not hash history.
+PINNED_PLANS = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
 
 _UNAVAILABLE = (
     asyncpg.PostgresConnectionError,

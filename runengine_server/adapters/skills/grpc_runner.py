@@ -119,6 +119,10 @@ class GrpcSkillRunner:
         finally:
             rpc.cancel()
 
+    def execute_at_once(self, call: SkillCall) -> Outcome | None:
+        """None: every call goes over the network."""
+        return None
+
     def availability(self, skill_id: SkillId) -> SkillAvailability:
         """What is known of a skill, from the last list that could be read."""
         return SkillAvailability(

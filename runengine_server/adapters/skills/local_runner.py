@@ -125,6 +125,17 @@ class LocalSkillRunner:
         finally:
             handle.is_cancelled = True
 
+    def execute_at_once(self, call: SkillCall) -> Outcome | None:
+        """Run an inline plain function; None for those that wait, or that have a limit."""
+        chosen = self._skills.get(call.skill_id) if self._is_inline else None
+        if chosen is None or chosen.is_async or chosen.max_concurrency:
+            return None
+        handle = _LocalCall(call, _no_progress, self._artifact_folder)
+        try:
+            return _succeeded(chosen, handle, _call_function(chosen, orjson.loads(call.input_json), handle))
+        except (Exception, SkillCancelledError, SystemExit) as problem:
+            return _failed(problem, call)
+
     def availability(self, skill_id: SkillId) -> SkillAvailability:
         """What is known of a skill, at once; the list of functions is always known."""
         return SkillAvailability(has_target=True, is_catalogue_known=True, info=self._infos.get(skill_id))
@@ -161,6 +172,10 @@ class LocalSkillRunner:
         if self._folder is None:
             raise SkillError("ARTIFACTS_NOT_CONFIGURED", "This runner has no artifact folder")
         return self._folder
+
+
+def _no_progress(fraction: float, message: str, reported_at: datetime) -> None:
+    """Nobody sees progress of what is done before anyone could look."""
 
 
 def _call_function(chosen: Skill, value: dict[str, Any], handle: _LocalCall) -> bytes:

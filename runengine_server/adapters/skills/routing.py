@@ -73,6 +73,11 @@ class RoutingSkillRunner:
             return Failed(failure=failure)
         return await runner.execute(call, on_progress)
 
+    def execute_at_once(self, call: SkillCall) -> Outcome | None:
+        """Ask the runner of the skill (see the port)."""
+        runner = self._runner_of(call.skill_id)
+        return None if runner is None else runner.execute_at_once(call)
+
     def availability(self, skill_id: SkillId) -> SkillAvailability:
         """What is known of a skill, from memory, at once."""
         runner = self._runner_of(skill_id)

@@ -301,7 +301,9 @@ BEGIN
                 producer_run, producer_step, decision, error, worker, body, is_compressed,
                 k_workflow, k_step, k_skill, k_epoch, n
             )
-            WHERE q.run = c.run AND q.step = c.step AND q.engine = p_engine AND q.lease_epoch = c.epoch
+            -- coalesce keeps the planner off the index on owned rows, which holds a dead entry for every step since the
+            -- last vacuum (measured: 3.2 ms instead of 0.3 ms)
+            WHERE q.run = c.run AND q.step = c.step AND coalesce(q.engine, 0) = p_engine AND q.lease_epoch = c.epoch
             RETURNING
                 c.n::integer, c.run, c.step, c.epoch,
                 -- in a failing run nothing is tried again
