@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from examples.campaign.generate.json_values import InputError, JsonObject, JsonValue, mapping, text
+from examples.campaign.generate.json_values import InputError, JsonObject, JsonValue, mapping, number, text
 
 ROUND_SECONDS_MIN, ROUND_SECONDS_MAX = 10, 600
 LEVELS = 5
@@ -45,15 +45,13 @@ def configure_game(plan: JsonObject, difficulty: str, round_seconds: int) -> Jso
         raise InputError(f"difficulty: expected one of {', '.join(DIFFICULTIES)}, got {difficulty!r}")
     if not ROUND_SECONDS_MIN <= round_seconds <= ROUND_SECONDS_MAX:
         raise InputError(f"roundSeconds: expected {ROUND_SECONDS_MIN} to {ROUND_SECONDS_MAX}, got {round_seconds}")
-    tempo = mapping(plan, "music")["tempoBpm"]
-    if not isinstance(tempo, int) or tempo <= 0:
-        raise InputError(f"music.tempoBpm: expected a positive integer, got {tempo!r}")
+    tempo = number(mapping(plan, "music"), "tempoBpm", low=20, high=300)
     levels = _levels(rules, round_seconds)
     values: JsonObject = {
         "title": text(plan, "title"),
         "slug": text(plan, "slug"),
         "style": text(plan, "style"),
-        "seed": plan["seed"],
+        "seed": int(number(plan, "seed", low=0, high=2**31)),
         "difficulty": difficulty,
         "roundSeconds": round_seconds,
         "lives": rules.lives,

@@ -20,6 +20,7 @@ from examples.campaign.generate.look import Look, look_for
 from examples.campaign.generate.scenery import paint
 
 WIDTH, HEIGHT = 960, 540
+HEADLINE_LENGTH_MAX, LABEL_LENGTH_MAX = 80, 24  # letters; what is longer is cut, it could not be set legibly
 _OVERSAMPLING = 2  # drawn at twice the size, so that every edge is smooth
 
 
@@ -46,9 +47,9 @@ def draw_intro(style: str, headline: str, tagline: str, button_label: str) -> In
     look = look_for(style)
     width, height = WIDTH * _OVERSAMPLING, HEIGHT * _OVERSAMPLING
     image = paint(look, width, height, seed_from("scenery", look.style, headline))
-    below = _draw_headline(image, look, headline.upper())
+    below = _draw_headline(image, look, headline[:HEADLINE_LENGTH_MAX].upper())
     _draw_tagline(image, look, tagline, below)
-    button = _draw_button(image, look, button_label.upper())
+    button = _draw_button(image, look, button_label[:LABEL_LENGTH_MAX].upper())
     return IntroImage(image=image.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS), button=button)
 
 

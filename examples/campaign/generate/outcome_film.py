@@ -23,6 +23,7 @@ _CENTRE = (WIDTH / 2, HEIGHT * 0.46)
 _FLECKS = 90
 _DROPS = 70
 _RAYS = 14
+_WORDS_LENGTH_MAX = 40  # letters; what is longer is cut, it could not be set legibly
 
 
 class Outcome(Enum):
@@ -113,7 +114,7 @@ def _lose_frames(look: Look, words: str, seed: int) -> Iterator[Image.Image]:
 
 def _words_sprite(words: str, look: Look) -> Image.Image:
     """The words on one or two lines, drawn at twice the size they are shown at."""
-    lines = balance_lines(words.upper(), lines_max=2, letters_per_line=14)
+    lines = balance_lines(words[:_WORDS_LENGTH_MAX].upper(), lines_max=2, letters_per_line=14)
     size = fit_size(lines, WIDTH * 0.82 * 2, 190 if len(lines) == 1 else 140)
     is_dark_ink = luminance(look.ink) < 0.5
     foot = blend(look.ink, look.layers[1], 0.4) if is_dark_ink else blend(look.ink, look.sun, 0.7)

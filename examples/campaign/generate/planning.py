@@ -51,7 +51,7 @@ def plan_from_brief(brief: JsonObject) -> JsonObject:
             "ink": to_hex(look.ink),
         },
         "music": {"tempoBpm": score.tempo_bpm, "key": score.key_name, "bars": score.bars},
-        "game": {"difficulty": "normal", "roundSeconds": 45 if score.tempo_bpm >= 110 else 60, "lives": 3},
+        "game": {"difficulty": "normal", "roundSeconds": 45 if score.tempo_bpm >= 110 else 60},
         "asset": {"shape": _shape(title)},
         "deliverables": [
             {"role": "intro", "kind": "image and video loop", "seconds": 3},

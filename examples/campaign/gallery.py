@@ -1,0 +1,51 @@
+"""Puts a run's artifacts into a folder that a person can open: one subfolder a step, the files' own names."""
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from runengine_client.types import Artifact
+
+# Says that the folder is ours to empty.
+MARKER = ".made-by-the-campaign-demo"
+
+
+class GalleryError(RuntimeError):
+    """The folder cannot be used; the message says what to do."""
+
+
+def open_gallery(folder: Path) -> Path:
+    """The folder exists and holds nothing of an earlier demo.
+
+    Raises:
+        GalleryError: it holds something that no demo made.
+    """
+    if folder.exists():
+        if not folder.is_dir() or (any(folder.iterdir()) and not (folder / MARKER).is_file()):
+            raise GalleryError(f"{folder} holds something that no demo made: name another folder with --output")
+        for entry in folder.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARKER).touch()
+    return folder
+
+
+def hang(artifacts: Iterable[Artifact], folder: Path) -> list[Path]:
+    """Every artifact lies in `folder`/<step>/<filename>; bytes that are on this disk already take no space again.
+
+    Returns:
+        The files, in the order of the artifacts.
+    """
+    placed: list[Path] = []
+    for artifact in artifacts:
+        source = Path(unquote(urlsplit(artifact.uri).path))
+        target = folder / artifact.step_id / artifact.filename
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, target)
+        except OSError:  # Another file system, or one without links.
+            shutil.copyfile(source, target)
+        placed.append(target)
+    return placed
