@@ -18,7 +18,7 @@ def demo() -> workflow_pb2.Workflow:
             input={"plan": expression("steps.plan.output"), "style": expression('trigger.?style.orValue("calm")')},
         )
         .step("intro", skill="t.echo", needs=["plan"], input={"plan": expression("steps.plan.output")})
-        .step("mix", skill="t.echo", needs=["music"], input={"music": expression("steps.music.output.style")})
+        .step("mix", skill="t.echo", needs=["music"], input={"music": expression("steps.music.output")})
         .change("music.update", seeds=["music"])
         .change("everything", seeds=["*"], cache_mode="refresh")
         .build()

@@ -47,7 +47,7 @@ class ManagedProcess:
             environment: variables on top of a clean copy of ours, which has none of RunEngine's.
         """
         self.log_path = log_path
-        with log_path.open("ab") as log:
+        with log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 [*_dying_with_us(), *command],
                 stdin=subprocess.DEVNULL,
