@@ -42,7 +42,7 @@ async def both_tiers(hot: ValkeyOutputCache, clock: Any, entry: CacheEntry) -> A
 async def test_a_frozen_server_costs_three_timeouts_and_one_a_second(
     server: Any, open_cache: OpenCache, clock: Any, make_entry: MakeEntry
 ) -> None:
-    """While the server is stopped every lookup is answered cold, with a bounded delay in all, which ends with the fault."""
+    """While the server is stopped every lookup is answered cold, at a bounded cost that ends with the fault."""
     entry = make_entry()
     hot = await open_cache(server.url, settings=ValkeySettings())
     async with both_tiers(hot, clock, entry) as tiered:
@@ -53,7 +53,7 @@ async def test_a_frozen_server_costs_three_timeouts_and_one_a_second(
             tiers = [await _tier(tiered, entry) for _ in range(200)]
             elapsed = time.monotonic() - started
             assert set(tiers) == {CacheTier.COLD}
-            # The fault happened, and cost no more than the breaker allows; one background write may have been under way.
+            # The fault happened, and cost what the breaker allows; one background write may have been under way.
             assert 3 <= (opened := hot.failures - before) <= 4
             assert 0.1 < elapsed < 1.5  # 3 x 50 ms, ten times that on a busy machine
             clock.at += 1.0

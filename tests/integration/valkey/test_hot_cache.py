@@ -80,7 +80,7 @@ async def test_a_poisoned_value_is_dropped_and_can_be_replaced(
     make_entry: MakeEntry,
     poison: Callable[[bytes, bytes], bytes],
 ) -> None:
-    """A value that does not verify is a miss, removed and counted; it harms no neighbour, and a promotion replaces it."""
+    """A value that does not verify is a miss, removed and counted; neighbours are not, and a promotion replaces it."""
     entry, neighbour = make_entry("poisoned"), make_entry("neighbour")
     await cache.store([(neighbour, TTL_S)])
     name = cache.name_of(entry.key)
