@@ -137,9 +137,10 @@ def forked(name: str, policy: str) -> workflow_pb2.Workflow:
 
 async def wait_for_failure(client: RunEngineClient, run_id: str, step_id: str) -> None:
     async for item in client.watch(run_id, after_sequence=0):
-        if isinstance(item, RunEvent) and isinstance(item.detail, StepStatusChanged):
-            if item.step_id == step_id and item.detail.to_status is StepStatus.FAILED:
-                return
+        if not isinstance(item, RunEvent) or item.step_id != step_id:
+            continue
+        if isinstance(item.detail, StepStatusChanged) and item.detail.to_status is StepStatus.FAILED:
+            return
 
 
 async def test_running_steps_finish(client: RunEngineClient, skills: SkillServerProcess) -> None:
