@@ -72,13 +72,18 @@ def _run(output: Path, console: Console) -> int:
 def _show(stack: CampaignStack, folder: Path, console: Console, started: float) -> int:
     # Only now, because it imports grpc.
     from examples.campaign.scenes import Stage, play
+    from runengine_client.errors import RunEngineError
 
     def announce(title: str) -> None:
         console.print()
         console.print(Rule(title, align="left", style="bright_black"))
 
     stage = Stage(target=stack.target, token=stack.token, folder=folder, console=console, announce=announce)
-    differences = anyio.run(partial(play, stage))
+    try:
+        differences = anyio.run(partial(play, stage))
+    except RunEngineError as error:
+        console.print(f"demo: {error}; see {folder / 'logs'}", style="red", markup=False, soft_wrap=True)
+        return 1
     announce("What next")
     console.print(_next_steps(folder), markup=False, soft_wrap=True)
     if differences:

@@ -1,4 +1,4 @@
-"""Puts a run's artifacts into a folder that a person can open: one subfolder a step, the files' own names."""
+"""Puts a run's artifacts into a folder that a person can open, under the names the skills gave them."""
 
 import os
 import shutil
@@ -33,16 +33,18 @@ def open_gallery(folder: Path) -> Path:
 
 
 def hang(artifacts: Iterable[Artifact], folder: Path) -> list[Path]:
-    """Every artifact lies in `folder`/<step>/<filename>; bytes that are on this disk already take no space again.
+    """Every artifact lies in `folder`; bytes that are on this disk already take no space again.
 
     Returns:
-        The files, in the order of the artifacts.
+        The files, in the order of the artifacts; a name that two steps gave carries the second one's step id.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     placed: list[Path] = []
     for artifact in artifacts:
         source = Path(unquote(urlsplit(artifact.uri).path))
-        target = folder / artifact.step_id / artifact.filename
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target = folder / artifact.filename
+        if target in placed:
+            target = folder / f"{artifact.step_id}_{artifact.filename}"
         try:
             os.link(source, target)
         except OSError:  # Another file system, or one without links.

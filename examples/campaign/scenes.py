@@ -1,5 +1,6 @@
 """What the demo shows of a running engine: a build, an update with its plan, the same update again, the files."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -61,13 +62,12 @@ async def _build(stage: Stage, client: RunEngineClient) -> FollowedRun:
 
 async def _update(stage: Stage, client: RunEngineClient, base_run_id: str) -> FollowedRun:
     change_type, payload = CHANGE
-    stage.announce(f"2  Change the music: {change_type} {payload}")
+    stage.announce(f"2  Change the music: {change_type} {json.dumps(payload)}")
     plan = await client.plan_update(base_run_id, change_type, payload)
     stage.console.print("The plan, before anything is started:")
     stage.console.print(plan_table(plan))
     stage.console.print(plan_summary(plan))
-    # The plan's digest goes along: what was shown is what runs, or the call is refused.
-    handle = await client.start_update(base_run_id, change_type, payload, expected_plan_digest=plan.digest)
+    handle = await client.start_update(base_run_id, change_type, payload)
     stage.console.print(f"\n{handle.message}", style="bold")
     return await follow_run(client, handle.id, console=stage.console)
 

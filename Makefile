@@ -1,0 +1,57 @@
+# RunEngine. `make` lists the targets; `make demo` and `make test` need Python 3.11 or newer and nothing else.
+# PYTHON=… names the Python of the environment, GRPC_ADDRESS=… moves `make dev`, ARGS=… goes to pytest.
+
+PY := .venv/bin/python
+GRPC_ADDRESS ?= 127.0.0.1:50051
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo dev test check test-unit test-integration test-e2e test-fault lock protos verify clean
+MAKEFLAGS += --no-print-directory
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
+
+demo: ## Build a campaign and change its music, on PostgreSQL and Valkey of its own
+	@.ci/environment.sh demo
+	@exec $(PY) -m examples.campaign.demo
+
+dev: ## Keep databases, campaign skills and engine running until Ctrl-C
+	@.ci/environment.sh demo
+	@exec $(PY) -m examples.campaign.dev --grpc-address $(GRPC_ADDRESS)
+
+test: check ## Every check and every test; the last line is pytest's
+	@$(PY) -m pytest $(ARGS)
+
+check: ## The fast checks: style, types, layers, wire contract, generated code
+	@.ci/environment.sh test
+	@.ci/check.sh
+
+test-unit: ## Tests without servers: unit, property, tidy
+	@.ci/pytest.sh unit property tidy -- $(ARGS)
+
+test-integration: ## Tests against PostgreSQL, Valkey and gRPC: integration, contract, migration
+	@.ci/pytest.sh integration contract migration -- $(ARGS)
+
+test-e2e: ## Tests of whole processes, and of every command in the README
+	@.ci/pytest.sh e2e -- $(ARGS)
+
+test-fault: ## Tests that kill, freeze and restart things, and the simulation
+	@.ci/pytest.sh fault simulation -- $(ARGS)
+
+lock: ## Bring deploy/locks up to date with pyproject.toml (LOCK_FLAGS=--upgrade: newest of everything)
+	@.ci/lock.sh
+
+protos: ## Generate runengine_client/pb from protos/
+	@.ci/environment.sh test
+	@$(PY) .ci/generate_protos.py
+
+verify: ## Check that generated code and locks are what their sources say
+	@.ci/environment.sh test
+	@.ci/check_protos.sh
+	@.ci/lock.sh --check
+
+clean: ## Remove everything that make made, the environment too
+	rm -rf .venv .tools .cache .dev campaign-demo build dist *.egg-info
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,113 @@
+"""Keeps the campaign's whole stack running until Ctrl-C: `python -m examples.campaign.dev`, or `make dev`.
+
+Everything it keeps lies in one folder, `.dev`: the databases, the artifacts, and `env` with what a shell needs to know.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from shlex import quote
+from types import FrameType
+from typing import NoReturn
+
+from examples.campaign.child import REPOSITORY, ChildError
+from examples.campaign.stack import CampaignStack, StackOptions, campaign_stack
+from runengine_server.adapters.embedded import EmbeddedError
+from runengine_server.adapters.embedded.account import choose_account
+
+EXIT_UNUSABLE = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The stack ran until SIGINT or SIGTERM, or until the engine ended by itself; the process ends with its status."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _end)
+    env_file: Path = options.folder / "env"
+    try:
+        status = _run(options.folder.resolve(), options.grpc_address, env_file)
+    except (ChildError, EmbeddedError) as error:
+        sys.stderr.write(f"dev: {error}\n")
+        if "cannot bind" in str(error):
+            sys.stderr.write("dev: choose another address: make dev GRPC_ADDRESS=127.0.0.1:50052\n")
+        status = EXIT_UNUSABLE
+    except KeyboardInterrupt:
+        _say("\nstopped")
+        status = 0
+    finally:
+        env_file.unlink(missing_ok=True)
+    sys.exit(status)
+
+
+def _run(folder: Path, grpc_address: str, env_file: Path) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
+    data_dir = _data_dir(folder)
+    options = StackOptions(
+        artifact_dir=folder / "artifacts",
+        data_dir=data_dir,
+        grpc_address=grpc_address,
+        has_workflow=True,
+        engine_settings={name: value for name, value in os.environ.items() if name.startswith("RUNENGINE_")},
+    )
+    with campaign_stack(
+        options,
+        on_line=lambda name, line: _say(f"{name:6} | {line}"),
+        on_started=lambda what, seconds: _say(f"{seconds:4.1f} s  {what}"),
+    ) as stack:
+        lines = _exports(stack)
+        _write_private(env_file, lines)
+        _say(f"\n{lines}\nThe same lines are in {env_file}. Ctrl-C stops everything.\n")
+        status = stack.engine.wait_ended()
+        _say(f"dev: the engine ended with status {status}")
+        return status or 1
+
+
+def _data_dir(folder: Path) -> Path | None:
+    """Where the databases can stay: in the folder, unless root's database account cannot get there."""
+    if choose_account(folder / "data").can_enter(folder):
+        return folder / "data"
+    _say(
+        f"{folder} lies below a private folder, where root's database account cannot go: "
+        f"the databases live in a temporary folder and are gone at the end"
+    )
+    return None
+
+
+def _exports(stack: CampaignStack) -> str:
+    values = {
+        "DATABASE_URL": stack.database_url,
+        "REDIS_URL": stack.redis_url,
+        "TOKEN": stack.token,
+        "RUNENGINE_TARGET": stack.target,
+    }
+    return "".join(f"export {name}={quote(value)}\n" for name, value in values.items())
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+
+
+def _say(text: str) -> None:
+    # One write a line, so that lines of different threads do not mix.
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m examples.campaign.dev", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--folder", type=Path, default=REPOSITORY / ".dev", help="what is kept lies here")
+    parser.add_argument("--grpc-address", default="127.0.0.1:50051", help="host:port; port 0 takes a free one")
+    return parser
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    """SIGTERM ends like everything else: through the blocks that stop what was started."""
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    main()
