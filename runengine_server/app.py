@@ -18,6 +18,7 @@ from runengine_server.adapters.postgres.database import PINNED_PLANS, Database, 
 from runengine_server.adapters.postgres.event_hints import PostgresHints
 from runengine_server.adapters.postgres.event_hub import EventHub
 from runengine_server.adapters.postgres.event_log import PostgresEventLog
+from runengine_server.adapters.postgres.queries import sql
 from runengine_server.adapters.postgres.run_reader import PostgresRunReader
 from runengine_server.adapters.postgres.run_store import PostgresRunStore
 from runengine_server.adapters.postgres.step_queue import PostgresEngineRegistry, PostgresStepQueue
@@ -29,8 +30,7 @@ from runengine_server.adapters.telemetry.log_observer import LogObserver
 from runengine_server.adapters.telemetry.observer_group import ObserverGroup
 from runengine_server.adapters.tokens.anonymous import AnonymousAuthenticator
 from runengine_server.adapters.tokens.static_tokens import StaticTokens
-from runengine_server.adapters.valkey.connection import connect_lazily
-from runengine_server.adapters.valkey.output_cache import ValkeyOutputCache, ValkeySettings
+from runengine_server.adapters.valkey.output_cache import open_valkey_cache
 from runengine_server.config import ConfigurationError, Settings
 from runengine_server.domain.ids import RunKey
 from runengine_server.domain.plan import RebuildPlan
@@ -142,7 +142,7 @@ async def run_engine(
     """
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        database = await enter(_database(settings, settings.database_connections))
+        database = await enter(_database(settings, settings.database_connections, PINNED_PLANS))
         ticks = await enter(_database(settings, settings.scheduler_settings().pipelines, PINNED_PLANS))
         heartbeats = await enter(_database(settings, 1))
         skills = await enter(_skill_runner(settings, local_skills))
@@ -151,7 +151,7 @@ async def run_engine(
         observer: Observer = ObserverGroup([log, WatcherObserver(signals.hints)])
         clock = SystemClock()
         cold = PostgresOutputCache(database)
-        tiers = await _tiers(settings, database, cold, clock)
+        tiers = await enter(_tiers(settings, database, cold, clock))
         cache = ObservedOutputCache(tiers or cold, observer)
         run_store = PostgresRunStore(database)
         workflow_store = PostgresWorkflowStore(database)
@@ -262,18 +262,20 @@ async def _skill_runner(settings: Settings, local: LocalSkillRunner | None) -> A
         yield runner
 
 
+@asynccontextmanager
 async def _tiers(
     settings: Settings, database: Database, cold: OutputCache, clock: SystemClock
-) -> TieredOutputCache | None:
+) -> AsyncIterator[TieredOutputCache | None]:
     if settings.redis_url is None:
-        return None
-    bounds = ValkeySettings()
-    try:
-        client = connect_lazily(settings.redis_url, timeout_s=bounds.timeout_s, connections_max=bounds.connections_max)
-    except ValueError as error:
-        raise ConfigurationError(f"REDIS_URL: {error}") from None
-    installation_id = str(await database.fetchval("SELECT id FROM installation"))
-    return TieredOutputCache(ValkeyOutputCache(client, installation_id, clock, bounds), cold)
+        yield None
+        return
+    installation_id = str(await database.fetchval(sql("installation_id")))
+    async with AsyncExitStack() as stack:
+        try:
+            hot = await stack.enter_async_context(open_valkey_cache(settings.redis_url, installation_id, clock))
+        except ValueError as error:
+            raise ConfigurationError(f"REDIS_URL: {error}") from None
+        yield TieredOutputCache(hot, cold)
 
 
 async def _register_directory(settings: Settings, registry: Registry) -> None:

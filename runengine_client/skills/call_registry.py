@@ -128,6 +128,18 @@ class CallRegistry:
             return Replayed(finished=finished)
         return Started(call=self._start(key, order, skill))
 
+    def abandon(self, order: CallOrder) -> CallFailed:
+        """Nobody wants the call any more: it is cancelled if it is in flight and no later lease has been seen.
+
+        Raises nothing and starts nothing; returns what the call is answered with.
+        """
+        key = (order.facts.tenant, order.facts.idempotency_key)
+        why = CallFailed(code="RUN_CANCELLED", message="The call was cancelled", retryable=False)
+        call = self._in_flight.get(key)
+        if call is not None and order.facts.fencing_token >= self._tokens.get(key, 0):
+            call.cancel(why)
+        return why
+
     def in_flight_count(self) -> int:
         """How many calls are not finished."""
         return len(self._in_flight)

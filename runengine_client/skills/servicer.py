@@ -38,6 +38,12 @@ _STATUS_OF: Final = {
     Refusal.STOPPING: grpc.StatusCode.UNAVAILABLE,
 }
 
+CANCEL_METADATA: Final = "runengine-cancel"
+"""On an Execute: nobody wants the call with this key any more.
+
+gRPC tells a runner of a cancelled RPC as it does of a lost engine, for which the call must go on. A runner that does not
+know this name sees a deadline that has passed."""
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -84,6 +90,11 @@ class SkillRunnerServicer(skill_runner_pb2_grpc.SkillRunnerServiceServicer):
         if skill is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"This runner does not offer {request.skill_id!r}")
         order = await self._order_of(request, skill, context)
+        await context.send_initial_metadata(((CANCEL_METADATA, "understood"),))
+        if _metadata(context, CANCEL_METADATA):
+            yield wire.accepted(self._worker_id, skill.version, skill.cache_version)
+            yield wire.response_of(self._registry.abandon(order))
+            return
         try:
             admission = self._registry.admit(order, skill)
         except CallRefusedError as refused:

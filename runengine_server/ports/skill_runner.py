@@ -105,5 +105,11 @@ class SkillRunner(Protocol):
     def execute_at_once(self, call: SkillCall) -> Outcome | None:
         """Run an attempt that needs no waiting, such as an inline function; None when the skill is of another kind."""
 
+    async def abandon(self, call: SkillCall) -> None:
+        """Tell the runner that nobody wants an attempt any more, after its task was cancelled; best effort, bounded.
+
+        Cancelling the task alone also happens when an engine stops: the runner keeps the call for the next one.
+        """
+
     def availability(self, skill_id: SkillId) -> SkillAvailability:
         """What is known of a skill, from memory, at once."""

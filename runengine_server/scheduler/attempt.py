@@ -82,6 +82,10 @@ class AttemptRunner:
             return self._failed(step, outcome, duration_ms)
         return self._succeeded(step, outcome, duration_ms)
 
+    async def abandon(self, step: Execute) -> None:
+        """Tell the skill's runner that nobody wants the attempt any more."""
+        await self._skills.abandon(self._call(step))
+
     def reuse(self, step: Reuse) -> Settled:
         """Settle a step that uses an existing output."""
         run, number = step.producer

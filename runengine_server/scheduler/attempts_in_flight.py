@@ -11,11 +11,12 @@ from runengine_server.ports.step_queue import Lease
 
 @dataclass(slots=True)
 class InFlight:
-    """A lease held: which pipeline's slot it uses and, while its skill runs, how to cancel it."""
+    """A lease held: which pipeline's slot it uses, how to cancel its skill, and whether nobody wants its result."""
 
     lease: Lease
     pipeline: int
     scope: anyio.CancelScope | None = None
+    is_unwanted: bool = False
 
 
 class AttemptsInFlight:
@@ -48,16 +49,17 @@ class AttemptsInFlight:
             fresh.append(lease)
         return fresh
 
-    def remove(self, lease: Lease) -> None:
-        """Let go of a lease."""
+    def remove(self, lease: Lease) -> InFlight | None:
+        """Let go of a lease; returns what was held."""
         held = self._held.pop(lease, None)
         if held is None:
-            return
+            return None
         self._count[held.pipeline] -= 1
         siblings = self._by_run[lease.run]
         del siblings[lease]
         if not siblings:
             del self._by_run[lease.run]
+        return held
 
     def began(self, lease: Lease, scope: anyio.CancelScope) -> None:
         """The lease's skill runs inside `scope`."""
@@ -69,9 +71,10 @@ class AttemptsInFlight:
         return set(self._held)
 
     def cancel_runs(self, runs: Sequence[RunKey]) -> None:
-        """Cancel what runs for these runs."""
+        """Cancel what runs for these runs: they have ended, nobody wants their results."""
         for run in runs:
             for held in list(self._by_run.get(run, {}).values()):
+                held.is_unwanted = True
                 _cancel(held)
 
     def cancel_all(self) -> None:

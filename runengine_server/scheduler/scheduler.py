@@ -221,7 +221,9 @@ class Scheduler:
             finally:
                 self._progress.clear(step.lease.run, step.context.compiled.workflow.steps[step.lease.step].step_id)
             return
-        self._in_flight.remove(step.lease)  # cancelled: the lease is gone
+        held = self._in_flight.remove(step.lease)  # cancelled: the lease is gone
+        if held is not None and held.is_unwanted:
+            await self._attempts.abandon(step)
 
     def _fail_internally(self, lease: Lease, error: Exception) -> None:
         self._reporting.internal_failure(lease, error)

@@ -36,6 +36,10 @@ SILENT_INTERVALS_MAX: Final = 3
 # How long a stream may take to close once its outcome is here.
 _CLOSE_WITHIN_S: Final = 2.0
 _FIRST_LIST_WITHIN_S: Final = 2.0
+_ABANDON_WITHIN_S: Final = 2.0
+
+# What runners that know it are told with: gRPC tells them of a cancelled RPC as it does of a lost engine.
+CANCEL_METADATA: Final = "runengine-cancel"
 
 # Pings only during calls: gRPC servers in other languages punish more, and heartbeats make these welcome. The ping
 # timeout must be set beside the keepalive timeout, or a frozen runner holds its calls for a minute. The message limit
@@ -94,6 +98,7 @@ class GrpcSkillRunner:
         self._root_certificates = root_certificates
         self._call_metadata = call_metadata
         self._catalogue = RunnerCatalogue(metadata=self._metadata, refresh_interval_s=refresh_interval_s)
+        self._understands_cancel = False
         self._channel: grpc.aio.Channel | None = None
         self._stub: skill_runner_pb2_grpc.SkillRunnerServiceAsyncStub | None = None
         self._task_group: TaskGroup | None = None
@@ -122,6 +127,23 @@ class GrpcSkillRunner:
     def execute_at_once(self, call: SkillCall) -> Outcome | None:
         """None: every call goes over the network."""
         return None
+
+    async def abandon(self, call: SkillCall) -> None:
+        """Cancel what a runner keeps for a lost engine; only where it is known to understand (see the port)."""
+        if self._stub is None or not self._understands_cancel:
+            return
+        request = self._request(call)
+        request.deadline.FromDatetime(datetime.now(UTC))
+        rpc = self._stub.Execute(
+            request, timeout=_ABANDON_WITHIN_S, metadata=(*self._metadata, (CANCEL_METADATA, "requested"))
+        )
+        try:
+            async for _ in rpc:
+                pass
+        except grpc.aio.AioRpcError:
+            return  # the call ends with its grace period instead
+        finally:
+            rpc.cancel()
 
     def availability(self, skill_id: SkillId) -> SkillAvailability:
         """What is known of a skill, from the last list that could be read."""
@@ -181,6 +203,8 @@ class GrpcSkillRunner:
         with anyio.CancelScope(deadline=min(ends_at, now() + self._accepted_within_s)) as alarm:
             async for message in rpc:
                 reader.take(message)
+                if not self._understands_cancel:
+                    self._understands_cancel = CANCEL_METADATA in (await rpc.initial_metadata() or ())
                 if _is_too_large(reader.outcome):
                     break
                 alarm.deadline = min(ends_at, now() + silence_s)

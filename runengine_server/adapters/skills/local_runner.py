@@ -136,6 +136,9 @@ class LocalSkillRunner:
         except (Exception, SkillCancelledError, SystemExit) as problem:
             return _failed(problem, call)
 
+    async def abandon(self, call: SkillCall) -> None:
+        """Nothing is left to stop: a call here ends with its task."""
+
     def availability(self, skill_id: SkillId) -> SkillAvailability:
         """What is known of a skill, at once; the list of functions is always known."""
         return SkillAvailability(has_target=True, is_catalogue_known=True, info=self._infos.get(skill_id))

@@ -78,6 +78,12 @@ class RoutingSkillRunner:
         runner = self._runner_of(call.skill_id)
         return None if runner is None else runner.execute_at_once(call)
 
+    async def abandon(self, call: SkillCall) -> None:
+        """Tell the runner of the skill (see the port)."""
+        runner = self._runner_of(call.skill_id)
+        if runner is not None:
+            await runner.abandon(call)
+
     def availability(self, skill_id: SkillId) -> SkillAvailability:
         """What is known of a skill, from memory, at once."""
         runner = self._runner_of(skill_id)

@@ -187,3 +187,34 @@ async def test_ledger_file_tells_other_processes(
     assert len(records[1].digest) == 64
     assert not doubly_started(records)
     assert doubly_started([*records[:1], records[0]]) == (records[0],)
+
+
+async def test_abandoned_call_stops_at_once(
+    server: SkillServer, engine: GrpcSkillRunner, workshop: Any, make_call: CallFactory, until: Any
+) -> None:
+    """A call that nobody wants any more is cancelled without waiting for its grace period."""
+    attempt = Attempt()
+    async with anyio.create_task_group() as group:
+        group.start_soon(attempt.run, engine, make_call())
+        await until(lambda: attempt.progress == [0.5])
+        attempt.scope.cancel()
+        await attempt.done.wait()
+        assert not workshop.cancelled.is_set(), "a cancelled RPC alone keeps the call for the next engine"
+        await engine.abandon(make_call())
+        with anyio.fail_after(5):
+            await workshop.cancelled.wait()
+
+
+async def test_abandoning_spares_a_later_lease(
+    server: SkillServer, engine: GrpcSkillRunner, workshop: Any, make_call: CallFactory, until: Any
+) -> None:
+    """An engine that lost its lease cannot cancel what the next one has attached to."""
+    first, second = Attempt(), Attempt()
+    async with anyio.create_task_group() as group:
+        group.start_soon(first.run, engine, make_call())
+        await until(lambda: first.progress == [0.5])
+        group.start_soon(second.run, engine, make_call(attempt=1, fencing_token=2))
+        await until(lambda: server.ledger.count(LedgerEvent.ATTACHED) == 1)
+        await engine.abandon(make_call(fencing_token=1))
+        workshop.release.set()
+    assert _execution(second.outcome) == 1

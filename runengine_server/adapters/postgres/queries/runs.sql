@@ -1,3 +1,8 @@
+-- name: installation_id
+-- Names this database for a hot cache that others may share.
+SELECT id
+FROM installation;
+
 -- name: runs_create
 -- A batch of runs, each created whole or answered from its earlier request.
 SELECT run, is_new, request_digest, response
