@@ -85,6 +85,8 @@ class EngineProcess(ManagedProcess):
         }
         if settings.redis_url is not None:
             variables["REDIS_URL"] = settings.redis_url
+        if variables.get("RUNENGINE_ANONYMOUS") == "true":
+            del variables["RUNENGINE_TOKENS_FILE"]
         super().__init__(
             [sys.executable, "-m", "runengine_server", "serve"],
             log_path=settings.folder / f"{name}.log",
