@@ -41,8 +41,8 @@ _STATUS_OF: Final = {
 CANCEL_METADATA: Final = "runengine-cancel"
 """On an Execute: nobody wants the call with this key any more.
 
-gRPC tells a runner of a cancelled RPC as it does of a lost engine, for which the call must go on. A runner that does not
-know this name sees a deadline that has passed."""
+gRPC tells a runner of a cancelled RPC as it does of a lost engine, for which the call must go on. A runner that does
+not know this name sees a deadline that has passed."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
