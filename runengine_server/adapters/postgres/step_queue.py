@@ -1,6 +1,7 @@
 """The queue on PostgreSQL: completions become columns, one statement does the rest."""
 
 from collections.abc import Sequence
+from time import monotonic
 from typing import assert_never
 
 import asyncpg
@@ -24,6 +25,9 @@ from runengine_server.ports.step_queue import (
 )
 
 LEASE_LOSSES_MAX = 5
+# A lease this far beyond its attempt's timeout was lost sight of; looking for such leases reads all that are held.
+OVERDUE_GRACE_MS = 10_000
+OVERDUE_EVERY_S = 5.0
 _BATCH = 1000
 _COMPLETION_COLUMNS = 22
 _ARTIFACT_COLUMNS = 11
@@ -64,6 +68,7 @@ class PostgresEngineRegistry:
     def __init__(self, database: Database) -> None:
         """Use connections of `database`, which no other work can occupy."""
         self._database = database
+        self._overdue_at_s = 0.0
 
     async def register(self, engine_id: str, description: str, lease_s: float) -> EngineNo:
         """See the port."""
@@ -83,7 +88,11 @@ class PostgresEngineRegistry:
 
     async def reap(self) -> Sequence[RunKey]:
         """See the port."""
-        return list(await self._database.fetchval(sql("engines_reap"), LEASE_LOSSES_MAX, _BATCH))
+        concerned = list(await self._database.fetchval(sql("engines_reap"), LEASE_LOSSES_MAX, _BATCH))
+        if monotonic() >= self._overdue_at_s:
+            concerned += await self._database.fetchval(sql("leases_reap"), LEASE_LOSSES_MAX, OVERDUE_GRACE_MS, _BATCH)
+            self._overdue_at_s = monotonic() + OVERDUE_EVERY_S
+        return concerned
 
     async def enforce_deadlines(self) -> Sequence[RunKey]:
         """See the port."""

@@ -257,10 +257,12 @@ LANGUAGE plpgsql AS $$
 -- One scheduler turn, one transaction: commits what attempts returned (fenced by engine and epoch: stale ones come back as
 -- not accepted and change nothing), makes their dependents ready, and leases ready steps up to p_capacity: first what
 -- this turn made ready, then from the queue. c_status: 4 completed, 5 skipped, 6 failed, 2 retry after c_delay_ms.
+-- An engine whose own lease has ended commits (until others take its steps back) but leases nothing.
 -- Idempotent by the fence: a second call with the same completions accepts none of them.
 DECLARE
     at timestamptz;
     total CONSTANT integer := cardinality(c_run);
+    capacity integer;
     failing bigint[];
     -- accepted completions, in order
     f_n integer[]; f_run bigint[]; f_step integer[]; f_status smallint[]; f_attempt integer[];
@@ -287,6 +289,9 @@ BEGIN
         SELECT array_agg(p.run) INTO failing FROM run_progress AS p WHERE p.run = ANY (c_run) AND p.is_failing;
     END IF;
     at := clock_timestamp();
+    -- Who slept through its own funeral must not lease under a number that nobody reaps any more.
+    capacity := CASE WHEN EXISTS (SELECT FROM engines AS e WHERE e.engine = p_engine AND e.lease_until > at)
+                     THEN p_capacity ELSE 0 END;
 
     IF total > 0 THEN
         WITH gone AS (
@@ -447,7 +452,7 @@ BEGIN
         ) AS z
         WHERE c.run <> ALL (coalesce(failing, '{}'));
 
-        n_self := least(cardinality(r_run), p_capacity);
+        n_self := least(cardinality(r_run), capacity);
         INSERT INTO step_queue (
             run, step, tenant, priority, timeout_ms, ready_at, available_at, engine, lease_epoch, leased_at)
         SELECT
@@ -457,7 +462,11 @@ BEGIN
         JOIN runs AS r ON r.run = d.run;
     END IF;
 
-    IF p_capacity > n_self THEN
+    -- A turn that has failing runs to settle will wait for their queue rows below: it must hold no rows of other runs
+    -- then, or two such turns wait for each other. It comes back for more at once.
+    IF capacity > n_self AND failing IS NOT NULL THEN
+        next_available_ms := 1;
+    ELSIF capacity > n_self THEN
         -- Never waits: rows or runs that others hold are left for the next turn, so no lock cycle can close here.
         SELECT array_agg(c.run), array_agg(c.step)
         INTO q_run, q_step
@@ -466,7 +475,7 @@ BEGIN
             FROM step_queue AS q
             WHERE q.engine IS NULL AND q.available_at <= at
             ORDER BY q.priority DESC, q.available_at, q.run, q.step
-            LIMIT p_capacity - n_self
+            LIMIT capacity - n_self
             FOR UPDATE SKIP LOCKED
         ) AS c;
         IF q_run IS NOT NULL THEN
@@ -492,6 +501,9 @@ BEGIN
                 coalesce(array_agg(t.lease_losses ORDER BY t.priority DESC, t.available_at, t.run, t.step), '{}')
             INTO q_run, q_step, q_epoch, q_attempt, q_losses
             FROM taken AS t;
+            IF cardinality(q_run) = 0 THEN
+                next_available_ms := 5; -- steps are ready, but others hold their runs: soon again
+            END IF;
         ELSE
             q_run := '{}'; q_step := '{}';
         END IF;
@@ -564,7 +576,7 @@ BEGIN
     l_epoch := array_fill(1::bigint, ARRAY[n_self]) || q_epoch;
     l_attempt := array_fill(1, ARRAY[n_self]) || q_attempt;
     l_losses := array_fill(0, ARRAY[n_self]) || q_losses;
-    IF cardinality(l_run) = 0 THEN
+    IF cardinality(l_run) = 0 AND next_available_ms IS NULL THEN
         SELECT greatest(0, ceil(extract(epoch FROM min(q.available_at) - at) * 1000))::integer
         INTO next_available_ms
         FROM (
@@ -758,12 +770,12 @@ BEGIN
     RETURN late;
 END $$;
 
-CREATE FUNCTION leases_release(p_engine integer, p_is_lost boolean, p_losses_max integer, p_limit integer)
-RETURNS bigint[]
+CREATE FUNCTION leases_take_back(
+    b_run bigint[], b_step integer[], b_epoch bigint[], p_is_lost boolean, p_losses_max integer
+) RETURNS bigint[]
 LANGUAGE plpgsql AS $$
--- Hands an engine's leases back to the queue: at shutdown, or (p_is_lost) because it died; then a step that loses more
--- than p_losses_max leases fails, so that a step that kills whoever runs it ends. Returns the runs concerned; call again
--- until there are none.
+-- These leases, where they still are what they were, go back to the queue; where they were lost (p_is_lost), a step that
+-- loses more than p_losses_max leases fails, so that a step that kills whoever runs it ends. Returns the runs concerned.
 DECLARE
     at timestamptz;
     concerned bigint[];
@@ -771,16 +783,13 @@ DECLARE
     n integer;
     key bigint;
 BEGIN
-    SELECT coalesce(array_agg(DISTINCT o.run), '{}') INTO concerned
-    FROM (SELECT q.run FROM step_queue AS q WHERE q.engine = p_engine ORDER BY q.run LIMIT p_limit) AS o;
-    IF cardinality(concerned) = 0 THEN
-        RETURN concerned;
-    END IF;
-    PERFORM FROM run_progress AS p WHERE p.run = ANY (concerned) ORDER BY p.run FOR UPDATE;
+    PERFORM FROM run_progress AS p WHERE p.run = ANY (b_run) ORDER BY p.run FOR UPDATE;
     at := clock_timestamp();
     WITH poison AS (
         DELETE FROM step_queue AS q
-        WHERE q.engine = p_engine AND q.run = ANY (concerned) AND p_is_lost AND q.lease_losses >= p_losses_max
+        USING unnest(b_run, b_step, b_epoch) AS b (run, step, epoch)
+        WHERE q.run = b.run AND q.step = b.step AND q.lease_epoch = b.epoch AND q.engine IS NOT NULL
+            AND p_is_lost AND q.lease_losses >= p_losses_max
         RETURNING q.*
     ),
     ended AS (
@@ -804,7 +813,9 @@ BEGIN
     freed AS (
         UPDATE step_queue AS q
         SET engine = NULL, leased_at = NULL, available_at = at, lease_losses = q.lease_losses + p_is_lost::integer
-        WHERE q.engine = p_engine AND q.run = ANY (concerned) AND NOT (p_is_lost AND q.lease_losses >= p_losses_max)
+        FROM unnest(b_run, b_step, b_epoch) AS b (run, step, epoch)
+        WHERE q.run = b.run AND q.step = b.step AND q.lease_epoch = b.epoch AND q.engine IS NOT NULL
+            AND NOT (p_is_lost AND q.lease_losses >= p_losses_max)
         RETURNING q.run, q.step, q.attempt
     ),
     moves AS (
@@ -816,15 +827,35 @@ BEGIN
         array_agg(attempt ORDER BY run, step), array_agg(to_status ORDER BY run, step), count(*)
     INTO m_run, m_step, m_attempt, m_to, n
     FROM moves;
-    IF n > 0 THEN
-        PERFORM moves_apply(
-            at, m_run, m_step, m_attempt, array_fill(NULL::integer, ARRAY[n]),
-            array_fill(3::smallint, ARRAY[n]), m_to, array_fill(NULL::timestamptz, ARRAY[n]));
+    IF n = 0 THEN
+        RETURN '{}';
     END IF;
+    PERFORM moves_apply(
+        at, m_run, m_step, m_attempt, array_fill(NULL::integer, ARRAY[n]),
+        array_fill(3::smallint, ARRAY[n]), m_to, array_fill(NULL::timestamptz, ARRAY[n]));
+    SELECT array_agg(DISTINCT m.run ORDER BY m.run) INTO concerned FROM unnest(m_run) AS m (run);
     FOREACH key IN ARRAY concerned LOOP
         PERFORM run_settle(key);
     END LOOP;
     RETURN concerned;
+END $$;
+
+CREATE FUNCTION leases_release(p_engine integer, p_is_lost boolean, p_losses_max integer, p_limit integer)
+RETURNS bigint[]
+LANGUAGE plpgsql AS $$
+-- Takes back up to p_limit leases of an engine: at shutdown, or (p_is_lost) because it died. Returns the runs concerned;
+-- call again until there are none.
+DECLARE
+    b_run bigint[]; b_step integer[]; b_epoch bigint[];
+BEGIN
+    SELECT array_agg(o.run), array_agg(o.step), array_agg(o.lease_epoch) INTO b_run, b_step, b_epoch
+    FROM (
+        SELECT q.run, q.step, q.lease_epoch FROM step_queue AS q WHERE q.engine = p_engine ORDER BY q.run LIMIT p_limit
+    ) AS o;
+    IF b_run IS NULL THEN
+        RETURN '{}';
+    END IF;
+    RETURN leases_take_back(b_run, b_step, b_epoch, p_is_lost, p_losses_max);
 END $$;
 
 CREATE FUNCTION engines_reap(p_losses_max integer, p_limit integer) RETURNS bigint[]
@@ -846,4 +877,29 @@ BEGIN
         END IF;
     END LOOP;
     RETURN concerned;
+END $$;
+
+CREATE FUNCTION leases_reap(p_losses_max integer, p_grace_ms integer, p_limit integer) RETURNS bigint[]
+LANGUAGE plpgsql AS $$
+-- Takes back leases held p_grace_ms beyond their attempt's timeout, even by an engine that lives (it has lost sight of
+-- them), and those of engines that no longer exist (one that was reaped in the middle of a turn). Reads every owned row:
+-- cheap, but not for every second. Returns the runs concerned.
+DECLARE
+    b_run bigint[]; b_step integer[]; b_epoch bigint[];
+BEGIN
+    SELECT array_agg(o.run), array_agg(o.step), array_agg(o.lease_epoch) INTO b_run, b_step, b_epoch
+    FROM (
+        SELECT q.run, q.step, q.lease_epoch
+        FROM step_queue AS q
+        WHERE q.engine IS NOT NULL AND (
+            q.leased_at + (q.timeout_ms + p_grace_ms::bigint) * interval '1 millisecond' < clock_timestamp()
+            OR NOT EXISTS (SELECT FROM engines AS e WHERE e.engine = q.engine)
+        )
+        ORDER BY q.run, q.step
+        LIMIT p_limit
+    ) AS o;
+    IF b_run IS NULL THEN
+        RETURN '{}';
+    END IF;
+    RETURN leases_take_back(b_run, b_step, b_epoch, true, p_losses_max);
 END $$;

@@ -43,6 +43,10 @@ SELECT leases_release($1, false, $2, $3);
 -- Takes back the leases of engines whose own lease has ended.
 SELECT engines_reap($1, $2);
 
+-- name: leases_reap
+-- Takes back leases held far beyond their attempt's timeout, and those of engines that no longer exist.
+SELECT leases_reap($1, $2, $3);
+
 -- name: deadlines_enforce
 -- Fails runs that are past their deadline.
 SELECT deadlines_enforce($1);
