@@ -89,6 +89,14 @@ class ManagedProcess:
             raise AssertionError(f"{error}\n{self.log}") from None
         return found[0]
 
+    def wait_for_text(self, text: str, *, timeout_s: float = START_S_MAX) -> None:
+        """It has written this somewhere.
+
+        Raises:
+            AssertionError: not in time.
+        """
+        wait_until(lambda: text in self.log, text, timeout_s=timeout_s)
+
     def terminate(self) -> None:
         """Ask it to end (SIGTERM); returns at once."""
         self.process.terminate()

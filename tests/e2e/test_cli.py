@@ -1,0 +1,236 @@
+"""The `runengine` command as a process of its own against a real server: words, JSON, files and exit status."""
+
+import json
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ..support.engine_process import TOKENS, EngineProcess
+from ..support.processes import ManagedProcess, clean_environment
+from ..support.skill_server_process import SkillServerProcess
+
+RUNENGINE = Path(sys.executable).with_name("runengine")
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+WORKFLOW = """
+workflowName: cli.demo
+version: 1.0.0
+steps:
+  - stepId: plan
+    skillId: t.echo
+    inputSelector: { brief: "${{ trigger.brief }}" }
+  - stepId: music
+    skillId: t.echo
+    dependsOn: [plan]
+    inputSelector: { plan: "${{ steps.plan.output }}", style: '${{ trigger.?style.orValue("calm") }}' }
+  - stepId: file
+    skillId: t.publish
+    dependsOn: [music]
+    inputSelector: { text: "${{ steps.music.output.style }}", filename: style.txt }
+changeRequests:
+  music.update: [music]
+"""
+WAITING = """
+workflowName: cli.waiting
+version: 1.0.0
+steps:
+  - stepId: wait
+    skillId: t.gated
+    inputSelector: { gate: "${{ trigger.gate }}" }
+"""
+CYCLE = """
+workflowName: cli.cycle
+version: 1.0.0
+steps:
+  - { stepId: a, skillId: t.echo, dependsOn: [b] }
+  - { stepId: b, skillId: t.echo, dependsOn: [a] }
+"""
+
+
+@pytest.fixture(scope="module")
+def environment(engine: EngineProcess) -> dict[str, str]:
+    return {**clean_environment(), "RUNENGINE_TARGET": engine.target, "TOKEN": TOKENS.admin}
+
+
+@pytest.fixture(scope="module")
+def run(environment: dict[str, str]) -> Command:
+    """Runs the command to its end."""
+
+    def invoke(*arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [RUNENGINE, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**environment, **more},
+            check=False,
+        )
+
+    return invoke
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("workflows")
+    (folder / "demo.yaml").write_text(WORKFLOW)
+    (folder / "waiting.yaml").write_text(WAITING)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def registered(run: Command, files: Path) -> None:
+    """Both workflows, from a directory."""
+    done = run("workflow", "register", files)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[:3] for line in done.stdout.splitlines()] == [
+        ["cli.demo", "1.0.0", "registered"],
+        ["cli.waiting", "1.0.0", "registered"],
+    ]
+
+
+@pytest.fixture(scope="module")
+def base(run: Command, registered: None) -> str:
+    """A completed run, followed to its end."""
+    done = run("trigger", "cli.demo", "--payload", '{"brief": {"style": "calm"}}', "--watch")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "Run queued for execution"
+    assert "run completed" in lines[-1] and "3 steps: 3 completed" in lines[-1]
+    return lines[1].removeprefix("run ")
+
+
+@pytest.fixture
+def waiting(run: Command, registered: None, skills: SkillServerProcess) -> tuple[str, str]:
+    """A run that waits, and its gate."""
+    gate = uuid.uuid4().hex
+    done = run("trigger", "cli.waiting", "--payload", json.dumps({"gate": gate}), "--quiet")
+    assert done.returncode == 0, done.stderr
+    run_id = done.stdout.strip()
+    skills.wait_for_call(run_id, "wait")
+    return run_id, gate
+
+
+def test_register_again(run: Command, files: Path, registered: None) -> None:
+    """Registering the same file again changes nothing; other content of the same version is refused."""
+    assert "already registered" in run("workflow", "register", files / "demo.yaml").stdout
+    changed = files.parent / "changed.yaml"
+    changed.write_text(WORKFLOW.replace("music.update: [music]", "music.update: [file]"))
+    done = run("workflow", "register", changed)
+    assert done.returncode == 1
+    assert "raise the version" in done.stderr and "WORKFLOW_VERSION_CONFLICT" in done.stderr
+
+
+def test_workflow_list(run: Command, registered: None) -> None:
+    """Known workflows are listed with their change requests."""
+    done = run("workflow", "list", "--output", "json")
+    assert {each["workflowName"] for each in json.loads(done.stdout)["workflows"]} >= {"cli.demo", "cli.waiting"}
+    assert "music.update" in run("workflow", "list").stdout
+
+
+def test_lint(run: Command, files: Path, tmp_path: Path) -> None:
+    """Lint passes good files, and names the cycle of a bad one with status 1, registering neither."""
+    assert run("workflow", "lint", files).returncode == 0
+    bad = tmp_path / "cycle.yaml"
+    bad.write_text(CYCLE)
+    done = run("workflow", "lint", bad)
+    assert done.returncode == 1
+    assert "a → b → a" in done.stdout
+    assert run("workflow", "get", "cli.cycle").returncode == 4
+
+
+def test_update_plan(run: Command, base: str) -> None:
+    """A plan shows each step and the counts, and starts nothing."""
+    done = run("update", base, "music.update", "--payload", '{"style": "epic"}', "--plan")
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[:2] for line in done.stdout.splitlines()[1:4]] == [
+        ["plan", "reuse"],
+        ["music", "execute"],
+        ["file", "unknown"],
+    ]
+    listed = run("list", "--base-run", base, "--output", "json")
+    assert json.loads(listed.stdout)["runs"] == []
+
+
+def test_update_watch(run: Command, base: str) -> None:
+    """An update prints the seed's message and follows the run; as JSON each line is an object, the last the end."""
+    done = run("update", base, "music.update", "--payload", '{"style": "loud"}', "--watch")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Update run queued - 2 steps will be re-executed\n")
+    done = run("update", base, "music.update", "--payload", '{"style": "quiet"}', "--watch", "--output", "json")
+    first, *items = [json.loads(line) for line in done.stdout.splitlines()]
+    assert first["message"] == "Update run queued - 2 steps will be re-executed"
+    assert items[-1]["end"]["run"]["status"] == "completed"
+    again = run("update", base, "music.update", "--payload", '{"style": "quiet"}', "--watch")
+    assert again.stdout.startswith("Update run completed - 0 steps will be re-executed\n")
+    assert again.returncode == 0
+
+
+def test_reading(run: Command, base: str) -> None:
+    """get, list, steps and artifacts show the run."""
+    state = json.loads(run("get", base, "--output", "json").stdout)
+    assert (state["id"], state["status"]) == (base, "completed")
+    listed = json.loads(run("list", "--workflow", "cli.demo", "--status", "completed", "-o", "json").stdout)
+    assert base in {each["id"] for each in listed["runs"]}
+    steps = run("steps", base)
+    assert [line.split()[0] for line in steps.stdout.splitlines()] == ["STEP", "plan", "music", "file"]
+    (artifact,) = json.loads(run("artifacts", base, "--output", "json").stdout)["artifacts"]
+    assert (artifact["filename"], artifact["sizeBytes"]) == ("style.txt", 4)
+
+
+def test_cancel(run: Command, waiting: tuple[str, str]) -> None:
+    """cancel says what it did, a second one that it did nothing; a followed cancelled run has status 3."""
+    done = run("cancel", waiting[0], "--reason", "wrong brief")
+    assert (done.returncode, done.stdout) == (0, "Run cancelled\n")
+    assert run("cancel", waiting[0]).stdout == "Run is already cancelled; nothing was changed\n"
+    assert run("watch", waiting[0]).returncode == 3
+
+
+@pytest.mark.parametrize("command", ["watch", "trigger"])
+def test_interrupt(
+    environment: dict[str, str],
+    run: Command,
+    waiting: tuple[str, str],
+    skills: SkillServerProcess,
+    tmp_path: Path,
+    command: str,
+) -> None:
+    """Ctrl-C leaves the run running, prints the command that resumes and ends with 130; that command then finishes."""
+    run_id, gate = waiting
+    arguments = ["watch", run_id]
+    if command == "trigger":
+        gate = uuid.uuid4().hex
+        arguments = ["trigger", "cli.waiting", "--payload", json.dumps({"gate": gate}), "--watch"]
+    with ManagedProcess([RUNENGINE, *arguments], log_path=tmp_path / "cli.log", environment=environment) as watching:
+        if command == "trigger":
+            run_id = watching.wait_for_line("run ")
+            skills.wait_for_call(run_id, "wait")
+        else:
+            watching.wait_for_text(run_id)
+        watching.interrupt()
+        assert watching.wait() == 130, watching.log
+        assert f"Resume with: runengine watch {run_id}" in watching.log
+        assert "Traceback" not in watching.log
+    assert json.loads(run("get", run_id, "--output", "json").stdout)["status"] == "running"
+    skills.open_gate(gate)
+    assert run("watch", run_id).returncode == 0
+
+
+def test_exit_status(run: Command, base: str) -> None:
+    """Errors are told apart: usage 2, refused 1, not found 4, no server 5; as JSON they carry the reason."""
+    assert run("trigger", "cli.demo", "--payload", "[1]").returncode == 2
+    unknown = run("update", base, "nope.update")
+    assert unknown.returncode == 2
+    assert "music.update" in unknown.stderr
+    missing = run("get", str(uuid.uuid4()), "--output", "json")
+    assert missing.returncode == 4
+    assert json.loads(missing.stderr)["error"]["code"] == "RUN_NOT_FOUND"
+    refused = run("list", TOKEN="wrong")
+    assert refused.returncode == 1
+    assert "TOKEN_INVALID" in refused.stderr
+    absent = run("list", RUNENGINE_TARGET="127.0.0.1:1")
+    assert absent.returncode == 5
+    assert "is the server running at 127.0.0.1:1?" in absent.stderr
