@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,12 @@ class Stack:
 def anyio_backend() -> str:
     """Async tests run on asyncio: asyncpg and grpc.aio know no other loop."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+async def one_event_loop(anyio_backend: str) -> AsyncIterator[None]:
+    """All async tests share a loop: gRPC delivers what a test left behind to whichever loop comes next."""
+    yield
 
 
 @pytest.fixture(scope="session")
