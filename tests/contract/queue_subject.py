@@ -1,0 +1,307 @@
+"""What the queue's contract suite drives: both implementations behind one handle, and hands to make runs with."""
+
+import hashlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import monotonic
+from uuid import uuid4
+
+import anyio
+
+from runengine_server.adapters.memory.run_store import MemoryRunStore
+from runengine_server.adapters.memory.step_queue import MemoryEngineRegistry, MemoryStepQueue
+from runengine_server.adapters.memory.tables import MemoryTables
+from runengine_server.adapters.postgres.database import PINNED_PLANS, Database, open_database
+from runengine_server.adapters.postgres.run_store import PostgresRunStore
+from runengine_server.adapters.postgres.step_queue import PostgresEngineRegistry, PostgresStepQueue
+from runengine_server.domain.artifact import ProducedArtifact
+from runengine_server.domain.cache import CacheDecision, Fingerprint
+from runengine_server.domain.canonical_json import canonical_bytes, content_hash
+from runengine_server.domain.failure import Failure
+from runengine_server.domain.ids import EngineNo, RunId, RunKey, StepId, StepNo, Tenant, WorkflowDigest
+from runengine_server.domain.plan import PlannedStep, ReuseBinding
+from runengine_server.domain.states import (
+    CacheMode,
+    CacheOutcome,
+    FailurePolicy,
+    MissReason,
+    OutputSource,
+    PlanAction,
+    PlanReason,
+    TriggerType,
+)
+from runengine_server.ports.run_store import CreatedRun, EarlierAnswer, NewRun, RequestKey, RunStore
+from runengine_server.ports.step_queue import (
+    AttemptFailed,
+    CacheFiling,
+    Completion,
+    Dependents,
+    EngineRegistry,
+    Lease,
+    StepExecuted,
+    StepFailed,
+    StepQueue,
+    StepReused,
+    Turn,
+)
+
+TENANT = Tenant("acme")
+MISS = CacheDecision(outcome=CacheOutcome.MISS, miss_reason=MissReason.NEVER_SEEN)
+TIMEOUT_MS = 60_000
+LONG_MS = 3_600_000
+
+Needs = Mapping[int, Sequence[int]]
+CHAIN: Needs = {0: (), 1: (0,), 2: (1,)}
+DIAMOND: Needs = {0: (), 1: (0,), 2: (0,), 3: (1, 2)}
+
+Event = tuple[int, int, int | None, int | None, int | None, int | None, int | None, tuple[int, ...]]
+"""Sequence, type, step, attempt, ordinal, from, to, counters after it."""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return monotonic()
+
+
+@dataclass(slots=True, kw_only=True)
+class Subject:
+    """One implementation of store, queue and registry over the same runs, with one engine registered."""
+
+    store: RunStore
+    queue: StepQueue
+    registry: EngineRegistry
+    tables: MemoryTables | None = None
+    database: Database | None = None
+    engine: EngineNo = EngineNo(0)  # noqa: RUF009 - a NewType's call makes an int
+    needs: dict[RunKey, Needs] = field(default_factory=dict)
+    ids: dict[RunKey, RunId] = field(default_factory=dict)
+
+    async def create(
+        self,
+        needs: Needs,
+        *,
+        priority: int = 0,
+        policy: FailurePolicy = FailurePolicy.FINISH_RUNNING,
+        deadline_s: float | None = None,
+        reused: Mapping[int, ReuseBinding] | None = None,
+    ) -> RunKey:
+        """A run in which step n waits for `needs[n]`."""
+        new = new_run(needs, priority=priority, policy=policy, deadline_s=deadline_s, reused=reused or {})
+        created = await self.store.create(new)
+        assert isinstance(created, CreatedRun)
+        self.needs[created.run], self.ids[created.run] = needs, new.id
+        return created.run
+
+    async def submit(self, new: NewRun) -> CreatedRun | EarlierAnswer:
+        return await self.store.create(new)
+
+    async def tick(self, *completions: Completion, capacity: int = 100, engine: EngineNo | None = None) -> Turn:
+        return await self.queue.tick(self.engine if engine is None else engine, completions, capacity)
+
+    async def cancel(self, run: RunKey) -> bool | None:
+        return await self.store.cancel(TENANT, self.ids[run], "ann", "enough")
+
+    def executed(
+        self, lease: Lease, *artifacts: ProducedArtifact, output: str = "", filing: CacheFiling | None = None
+    ) -> StepExecuted:
+        """The lease's skill succeeded."""
+        body = canonical_bytes({"of": output or f"{lease.run}.{lease.step}"})
+        return StepExecuted(
+            lease=lease,
+            input_hash=input_hash(lease),
+            cache_version="1",
+            skill_id="no.op",
+            skill_version="1",
+            output=body,
+            output_hash=content_hash(body),
+            artifacts=artifacts,
+            decision=MISS,
+            dependents=self.dependents(lease),
+            filing=filing,
+        )
+
+    def reused(self, lease: Lease, producer: tuple[RunKey, StepNo]) -> StepReused:
+        """The lease's step uses what another run's step produced."""
+        return StepReused(
+            lease=lease,
+            source=OutputSource.CACHE_COLD,
+            producer_run=producer[0],
+            producer_step=producer[1],
+            input_hash=input_hash(lease),
+            cache_version="1",
+            output_hash="ab" * 32,
+            decision=None,
+            dependents=self.dependents(lease),
+        )
+
+    def dependents(self, lease: Lease) -> Dependents:
+        steps = tuple(StepNo(n) for n, needs in self.needs[lease.run].items() if lease.step in needs)
+        return Dependents(steps, (TIMEOUT_MS,) * len(steps))
+
+    async def dead_engine(self, capacity: int = 100) -> tuple[EngineNo, list[Lease]]:
+        """An engine that leased steps and then let its own lease end."""
+        dead = await self.registry.register(str(uuid4()), "dead", 3600.0)
+        leases = list((await self.tick(engine=dead, capacity=capacity)).leases)
+        assert await self.registry.renew(dead, -1.0)
+        return dead, leases
+
+    async def forget_engine(self, engine: EngineNo) -> None:
+        """The engine's row is gone, its leases are not."""
+        if self.tables is not None:
+            del self.tables.engines[engine]
+        else:
+            assert self.database is not None
+            await self.database.fetch("DELETE FROM engines WHERE engine = $1", engine)
+
+    async def history(self, run: RunKey) -> list[Event]:
+        """The run's events."""
+        if self.tables is not None:
+            return [
+                (e.sequence, int(e.type), e.step, e.attempt, e.ordinal, _int(e.from_status), _int(e.to_status), e.counts)
+                for e in self.tables.history(run)
+            ]
+        assert self.database is not None
+        rows = await self.database.fetch(
+            "SELECT sequence, type, step, attempt, ordinal, from_status, to_status,"
+            " ARRAY[running, completed, skipped, failed, cancelled] AS counts"
+            " FROM run_events WHERE run = $1 ORDER BY sequence",
+            run,
+        )
+        return [(*row[:7], tuple(row["counts"])) for row in rows]
+
+    async def moves(self, run: RunKey) -> list[tuple[int | None, int | None, int | None]]:
+        """Step, from and to of each event, artifacts left out."""
+        return [(e[2], e[5], e[6]) for e in await self.history(run) if e[1] != 4]
+
+
+def new_run(
+    needs: Needs,
+    *,
+    priority: int = 0,
+    policy: FailurePolicy = FailurePolicy.FINISH_RUNNING,
+    deadline_s: float | None = None,
+    reused: Mapping[int, ReuseBinding] | None = None,
+    request_id: str = "",
+    digest: str = "00" * 32,
+) -> NewRun:
+    """A run to create."""
+    reused = reused or {}
+    waiting = [0 if n in reused else sum(need not in reused for need in direct) for n, direct in needs.items()]
+    return NewRun(
+        id=RunId(str(uuid4())),
+        tenant=TENANT,
+        principal="ann",
+        workflow_name="wf",
+        workflow_version="1.0.0",
+        workflow_digest=WorkflowDigest("cd" * 32),
+        trigger_type=TriggerType.INITIAL,
+        cache_mode=CacheMode.DEFAULT,
+        priority=priority,
+        failure_policy=policy,
+        payload=b'{"x":1}',
+        change=None,
+        base_run=None,
+        root_run=None,
+        plan=[
+            PlannedStep(step_id=StepId(f"s{n}"), action=PlanAction.EXECUTE, reason=PlanReason.INITIAL) for n in needs
+        ],
+        labels={},
+        deadline_s=deadline_s,
+        request=RequestKey(rpc="Trigger", request_id=request_id, digest=digest),
+        answer=b"first",
+        waiting_for=waiting,
+        ready=[(StepNo(n), TIMEOUT_MS) for n, count in enumerate(waiting) if count == 0 and n not in reused],
+        reused=[(StepNo(n), binding) for n, binding in reused.items()],
+    )
+
+
+def binding(run: RunKey, run_id: RunId, step: int) -> ReuseBinding:
+    """What a run that reuses a step of another records."""
+    return ReuseBinding(
+        producer_run=run,
+        producer_step=StepNo(step),
+        producer_run_id=run_id,
+        source=OutputSource.BASE_RUN,
+        input_hash=hashlib.sha256(f"input of {step}".encode()).hexdigest(),
+        cache_version="1",
+        output_hash="ab" * 32,
+    )
+
+
+def input_hash(lease: Lease) -> str:
+    return hashlib.sha256(f"input of {lease.step}".encode()).hexdigest()
+
+
+def attempt_failed(lease: Lease, delay_ms: int = 0) -> AttemptFailed:
+    """The lease's attempt failed and another follows."""
+    failure = Failure(code="SKILL_TIMEOUT", message="slow", retryable=True, attempt=lease.attempt)
+    return AttemptFailed(lease=lease, failure=failure, delay_ms=delay_ms, worker_id="w")
+
+
+def step_failed(lease: Lease, *, is_attempted: bool = True) -> StepFailed:
+    """The lease's step failed for good."""
+    failure = Failure(code="SKILL_FAILED", message="no", step_id=f"s{lease.step}", attempt=lease.attempt)
+    return StepFailed(lease=lease, failure=failure, run_failure=failure, is_attempted=is_attempted)
+
+
+def filing() -> CacheFiling:
+    """A cache entry that a completion leaves."""
+    return CacheFiling(
+        workflow_name="wf",
+        step_id="s0",
+        fingerprint=Fingerprint(skill_id="no.op", cache_version="1", cache_epoch=""),
+    )
+
+
+def artifact(name: str) -> ProducedArtifact:
+    """A file a skill published."""
+    return ProducedArtifact(
+        media_type="text/plain",
+        uri=f"file:///{name}",
+        content_hash=hashlib.sha256(name.encode()).hexdigest(),
+        size_bytes=len(name),
+        filename=name,
+    )
+
+
+@asynccontextmanager
+async def memory_subject() -> AsyncIterator[Subject]:
+    """The implementation in memory."""
+    tables = MemoryTables(SystemClock())
+    subject = Subject(
+        store=MemoryRunStore(tables),
+        queue=MemoryStepQueue(tables),
+        registry=MemoryEngineRegistry(tables),
+        tables=tables,
+    )
+    subject.engine = await subject.registry.register(str(uuid4()), "test", 3600.0)
+    yield subject
+
+
+@asynccontextmanager
+async def postgres_subject(database_url: str) -> AsyncIterator[Subject]:
+    """The implementation on PostgreSQL, in an empty database."""
+    async with open_database(database_url, connections_max=4, settings=PINNED_PLANS) as database:
+        store = PostgresRunStore(database)
+        subject = Subject(
+            store=store,
+            queue=PostgresStepQueue(database),
+            registry=PostgresEngineRegistry(database),
+            database=database,
+        )
+        subject.engine = await subject.registry.register(str(uuid4()), "test", 3600.0)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(store.creations.run)
+            yield subject
+            tasks.cancel_scope.cancel()
+
+
+def _int(status: int | None) -> int | None:
+    return None if status is None else int(status)
