@@ -164,7 +164,16 @@ class Subject:
         """The run's events."""
         if self.tables is not None:
             return [
-                (e.sequence, int(e.type), e.step, e.attempt, e.ordinal, _int(e.from_status), _int(e.to_status), e.counts)
+                (
+                    e.sequence,
+                    int(e.type),
+                    e.step,
+                    e.attempt,
+                    e.ordinal,
+                    _int(e.from_status),
+                    _int(e.to_status),
+                    e.counts,
+                )
                 for e in self.tables.history(run)
             ]
         assert self.database is not None

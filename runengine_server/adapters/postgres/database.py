@@ -48,6 +48,8 @@ _UNAVAILABLE = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.QueryCanceledError,
     asyncpg.LockNotAvailableError,
+    asyncpg.DeadlockDetectedError,  # nothing has happened, and it may again
+    asyncpg.SerializationError,
     asyncpg.DiskFullError,
     asyncpg.OutOfMemoryError,
     OSError,

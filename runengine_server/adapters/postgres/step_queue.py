@@ -88,7 +88,9 @@ class PostgresEngineRegistry:
 
     async def reap(self) -> Sequence[RunKey]:
         """See the port."""
-        concerned = list(await self._database.fetchval(sql("engines_reap"), LEASE_LOSSES_MAX, _BATCH))
+        concerned: list[RunKey] = []
+        while reaped := await self._database.fetchval(sql("engines_reap"), LEASE_LOSSES_MAX, _BATCH):
+            concerned += reaped
         if monotonic() >= self._overdue_at_s:
             concerned += await self._database.fetchval(sql("leases_reap"), LEASE_LOSSES_MAX, OVERDUE_GRACE_MS, _BATCH)
             self._overdue_at_s = monotonic() + OVERDUE_EVERY_S

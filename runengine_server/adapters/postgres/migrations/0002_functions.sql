@@ -577,7 +577,7 @@ BEGIN
     l_attempt := array_fill(1, ARRAY[n_self]) || q_attempt;
     l_losses := array_fill(0, ARRAY[n_self]) || q_losses;
     IF cardinality(l_run) = 0 AND next_available_ms IS NULL THEN
-        SELECT greatest(0, ceil(extract(epoch FROM min(q.available_at) - at) * 1000))::integer
+        SELECT ceil(extract(epoch FROM min(q.available_at) - at) * 1000)::integer
         INTO next_available_ms
         FROM (
             SELECT q.available_at FROM step_queue AS q WHERE q.engine IS NULL AND q.available_at > at
@@ -860,23 +860,29 @@ END $$;
 
 CREATE FUNCTION engines_reap(p_losses_max integer, p_limit integer) RETURNS bigint[]
 LANGUAGE plpgsql AS $$
--- Takes back the leases of engines whose own lease has ended; returns the runs concerned.
+-- Takes back the leases of an engine whose own lease has ended, and removes those that hold none. One engine a call: the
+-- runs of several would be locked out of order, and a turn that completes steps of them could wait for us while we wait
+-- for it. Returns the runs concerned; call again until there are none.
 DECLARE
     dead integer;
-    concerned bigint[] := '{}';
-    released bigint[];
 BEGIN
-    FOR dead IN
-        SELECT e.engine FROM engines AS e WHERE e.lease_until < clock_timestamp() ORDER BY e.engine
+    DELETE FROM engines
+    WHERE engine IN (
+        SELECT e.engine
+        FROM engines AS e
+        WHERE e.lease_until < clock_timestamp() AND NOT EXISTS (SELECT FROM step_queue AS q WHERE q.engine = e.engine)
         FOR UPDATE SKIP LOCKED
-    LOOP
-        released := leases_release(dead, true, p_losses_max, p_limit);
-        concerned := concerned || released;
-        IF cardinality(released) = 0 THEN
-            DELETE FROM engines WHERE engine = dead;
-        END IF;
-    END LOOP;
-    RETURN concerned;
+    );
+    SELECT e.engine INTO dead
+    FROM engines AS e
+    WHERE e.lease_until < clock_timestamp()
+    ORDER BY e.engine
+    LIMIT 1
+    FOR UPDATE SKIP LOCKED;
+    IF dead IS NULL THEN
+        RETURN '{}';
+    END IF;
+    RETURN leases_release(dead, true, p_losses_max, p_limit);
 END $$;
 
 CREATE FUNCTION leases_reap(p_losses_max integer, p_grace_ms integer, p_limit integer) RETURNS bigint[]

@@ -40,7 +40,7 @@ WHERE engine = $1;
 SELECT leases_release($1, false, $2, $3);
 
 -- name: engines_reap
--- Takes back the leases of engines whose own lease has ended.
+-- Takes back a bounded number of leases of an engine whose own lease has ended.
 SELECT engines_reap($1, $2);
 
 -- name: leases_reap
