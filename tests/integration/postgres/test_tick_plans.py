@@ -1,0 +1,161 @@
+"""How PostgreSQL runs the hot statements: by index, however much history there is and however stale its statistics."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+
+from runengine_server.adapters.postgres.database import PINNED_PLANS, Connection, Database
+from runengine_server.adapters.postgres.run_store import PostgresRunStore
+from runengine_server.adapters.postgres.step_queue import PostgresEngineRegistry, PostgresStepQueue
+
+from ...support.hand_driven import TENANT, CreateOptions, HandDriven, chain, file_named, hand_driven, wide
+
+pytestmark = pytest.mark.anyio
+
+_EXPLAIN = {
+    "session_preload_libraries": "auto_explain",
+    "auto_explain.log_min_duration": "0",
+    "auto_explain.log_nested_statements": "on",
+    "client_min_messages": "log",
+    "jit": "off",
+}
+_SCANNED = re.compile(r"Seq Scan on (\w+)")
+# Whatever grows with history or with the queue; engines has a row per process.
+_LARGE = re.compile(
+    r"(runs|run_progress|run_state|run_events_0|step_queue|step_results_0|outputs_0|step_attempts_0|artifacts"
+    r"|artifact_contents|step_cache|idempotency_keys)$"
+)
+_HISTORY_RUNS = 10_000
+# Finished runs of one step each, far above the numbers of the runs under test.
+_HISTORY = (
+    """
+    INSERT INTO runs (run, id, tenant, workflow_name, workflow_version, workflow_digest, steps_total, trigger_type,
+        cache_mode, priority, failure_policy, payload, root_run, plan, labels, request_id, principal)
+    SELECT 500000 + n, gen_random_uuid(), 'acme', 'old', '1.0.0', sha256('old'), 1, 1, 1, 0, 1, '{}', 500000 + n,
+        '\\x11', '{}', 'old' || n, 'ann'
+    FROM generate_series(1, $1) AS n
+    """,
+    """
+    INSERT INTO run_progress (run, status, remaining, completed, last_sequence, started_at, ended_at)
+    SELECT 500000 + n, 3, 0, 1, 5, now(), now() FROM generate_series(1, $1) AS n
+    """,
+    "INSERT INTO run_state SELECT 500000 + n, 0, '{0}' FROM generate_series(1, $1) AS n",
+    """
+    INSERT INTO run_events (run, sequence, type, step, to_status)
+    SELECT 500000 + n, s, 2, 0, 4 FROM generate_series(1, $1) AS n, generate_series(1, 5) AS s
+    """,
+    """
+    INSERT INTO step_results (run, step, status, source, attempt, lease_losses, input_hash, output_hash, producer_run,
+        producer_step, ended_at)
+    SELECT 500000 + n, 0, 4, 1, 1, 0, sha256('in'), sha256('out'), 500000 + n, 0, now() FROM generate_series(1, $1) AS n
+    """,
+    "INSERT INTO outputs SELECT 500000 + n, 0, false, '{}' FROM generate_series(1, $1) AS n",
+    """
+    INSERT INTO artifacts (run, step, ordinal, tenant, content_hash, size_bytes, media_type, uri, filename, metadata,
+        made_from, skill_id, skill_version)
+    SELECT 500000 + n, 0, 0, 'acme', sha256('a'), 1, 'text/plain', 'file:///a', 'a', '{}', '[]', 'no.op', '1'
+    FROM generate_series(1, $1) AS n
+    """,
+    """
+    INSERT INTO step_cache (tenant, workflow_name, step_id, input_hash, skill_id, cache_version, cache_epoch, run, step,
+        output_hash)
+    SELECT 'acme', 'old', 's0', sha256(n::text::bytea), 'no.op', '1', '', 500000 + n, 0, sha256('out')
+    FROM generate_series(1, $1) AS n
+    """,
+    """
+    INSERT INTO idempotency_keys
+    SELECT 'acme', 'Trigger', 'old' || n, sha256(''), 500000 + n, '' FROM generate_series(1, $1) AS n
+    """,
+)
+
+
+class Explained(Database):
+    """One connection that notes the plan of every statement, those inside functions too."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Listen to the connection's log."""
+        self._connection = connection
+        self.plans: list[str] = []
+        connection.add_log_listener(self._note)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        yield self._connection
+
+    def scanned(self) -> set[str]:
+        """The large tables that some statement read from end to end."""
+        return {table for plan in self.plans for table in _SCANNED.findall(plan) if _LARGE.match(table)}
+
+    def _note(self, connection: object, message: Any) -> None:
+        if "Query Text" in message.message:
+            self.plans.append(message.message)
+
+
+@asynccontextmanager
+async def explained(url: str, settings: dict[str, str]) -> AsyncIterator[Explained]:
+    connection = await asyncpg.connect(url, server_settings={**_EXPLAIN, **settings})
+    try:
+        yield Explained(connection)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def driven(database_url: str) -> AsyncIterator[HandDriven]:
+    """A database with much history, which was never analysed while it grew."""
+    async with hand_driven(database_url) as driven:
+        for statement in _HISTORY:
+            await driven.database.fetch(statement, _HISTORY_RUNS)
+        yield driven
+
+
+@pytest.mark.parametrize("is_analysed", [False, True])
+async def test_a_tick_reads_by_index(driven: HandDriven, is_analysed: bool) -> None:
+    """No statement of a tick (completions, failures, retries, leases, artifacts, cache) scans a table."""
+    if is_analysed:
+        await driven.database.fetch("ANALYZE")
+    engine = await driven.engine()
+    for request in ("a", "b", "c"):
+        await driven.started(chain(3), CreateOptions(request_id=request))
+    async with explained(driven.url, PINNED_PLANS) as database:
+        queue = PostgresStepQueue(database)
+        one, two, three = (await queue.tick(engine, [], 10)).leases
+        done = driven.executed(one, file_named("x"), is_filed=True)
+        await queue.tick(engine, [done, driven.attempt_failed(two), driven.step_failed(three)], 10)
+        await queue.owned(engine)
+        assert len(database.plans) > 20, "nested statements are explained"
+        assert not database.scanned()
+
+
+async def test_housekeeping_reads_by_index(driven: HandDriven) -> None:
+    """Reaping and deadlines, on connections that plan freely, scan nothing that grows with history."""
+    await driven.database.fetch("ANALYZE")
+    engine = await driven.engine()
+    await driven.started(wide(5), CreateOptions(deadline_s=0.001))
+    await driven.queue.tick(engine, [], 3)
+    await driven.database.fetch(
+        "UPDATE engines SET lease_until = now() - interval '1 second' WHERE engine = $1", engine
+    )
+    async with explained(driven.url, {}) as database:
+        registry = PostgresEngineRegistry(database)
+        assert await registry.reap()
+        assert await registry.enforce_deadlines()
+        assert len(database.plans) > 10
+        assert database.scanned() <= {"step_queue"}, "the queue itself is nearly empty here: either way is cheap"
+
+
+async def test_creation_and_cancel_read_by_index(driven: HandDriven) -> None:
+    """Creating and cancelling a run, on connections that plan freely, scan nothing that grows with history."""
+    await driven.database.fetch("ANALYZE")
+    run = await driven.started(wide(5), CreateOptions(request_id="first"))
+    async with explained(driven.url, {}) as database:
+        store = PostgresRunStore(database)
+        assert await store.cancel(TENANT, run.run_id, "ann", "")
+        await store.base_results([run.key])
+        await store.outputs([(run.key, 0)])  # type: ignore[list-item]
+        assert len(database.plans) > 5
+        assert database.scanned() <= {"step_queue"}
