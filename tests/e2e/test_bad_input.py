@@ -141,11 +141,11 @@ def test_inexact_numbers(raw: RawApi, finished: str, number: float) -> None:
     payload = struct(brief={"sizes": [1, number]})
     refused = refusal(raw.engine.Trigger, trigger(trigger_payload=payload), TOKENS.admin)
     refused.expect(StatusCode.INVALID_ARGUMENT, "VALIDATION_FAILED", "as a string")
-    assert list(refused.violations) == ["trigger_payload/brief/sizes/1"]
+    assert list(refused.violations) == ["triggerPayload/brief/sizes/1"]
     change = run_pb2.ChangeRequest(type="music.update", payload=struct(style=number))
     refused = refusal(raw.engine.TriggerUpdate, update(finished, change_request=change), TOKENS.admin)
     refused.expect(StatusCode.INVALID_ARGUMENT, "VALIDATION_FAILED", "as a string")
-    assert list(refused.violations) == ["change_request.payload/style"]
+    assert list(refused.violations) == ["changeRequest.payload/style"]
 
 
 def test_payload_of_two_megabytes(raw: RawApi, finished: str) -> None:

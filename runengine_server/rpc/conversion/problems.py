@@ -1,5 +1,6 @@
 """Collects what is wrong with a request, so that one answer names everything."""
 
+import re
 from collections.abc import Sequence
 
 from runengine_server.domain.errors import FieldViolation, InvalidError
@@ -21,9 +22,9 @@ class Problems:
         return tuple(self._violations)
 
     def add(self, field: str, description: str) -> None:
-        """Note that a field is wrong and what to do about it."""
+        """Note that a field, by its proto path, is wrong and what to do about it; callers see its JSON path."""
         if len(self._violations) < VIOLATIONS_MAX:
-            self._violations.append(FieldViolation(field=field, description=description))
+            self._violations.append(FieldViolation(field=_json_path(field), description=description))
 
     def raise_if_any(self, reason: str = "VALIDATION_FAILED", what: str = "The request") -> None:
         """Return when nothing is wrong.
@@ -38,3 +39,9 @@ class Problems:
         raise InvalidError(
             reason, f"{what} is not valid: {first.field}: {first.description}{more}", violations=self._violations
         )
+
+
+def _json_path(field: str) -> str:
+    """The path as proto JSON, files and every other surface spell it; what follows a slash is the caller's own JSON."""
+    path, slash, pointer = field.partition("/")
+    return re.sub("_([a-z])", lambda match: match[1].upper(), path) + slash + pointer

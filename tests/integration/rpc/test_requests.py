@@ -64,7 +64,7 @@ async def test_numbers_that_are_not_exact_are_refused(served, bad):
     assert error.code() is StatusCode.INVALID_ARGUMENT
     assert details["ErrorInfo"].reason == "VALIDATION_FAILED"
     (violation,) = details["BadRequest"].field_violations
-    assert violation.field == "trigger_payload/brief/x"
+    assert violation.field == "triggerPayload/brief/x"
     assert "send a larger one as a string" in violation.description
     assert served.services.calls == []
 
@@ -75,13 +75,13 @@ async def test_a_change_payload_is_checked_too(served):
     change.payload.fields["volume"].number_value = math.nan
     request = pb.TriggerUpdateRequest(base_run_id="x", change_request=change)
     _, details = await refused((await served.engine()).TriggerUpdate(request))
-    assert details["BadRequest"].field_violations[0].field == "change_request.payload/volume"
+    assert details["BadRequest"].field_violations[0].field == "changeRequest.payload/volume"
 
 
 async def test_an_update_without_a_change_is_refused(served):
     """TriggerUpdate without change_request names the missing field."""
     _, details = await refused((await served.engine()).TriggerUpdate(pb.TriggerUpdateRequest(base_run_id="x")))
-    assert details["BadRequest"].field_violations[0].field == "change_request"
+    assert details["BadRequest"].field_violations[0].field == "changeRequest"
 
 
 @pytest.mark.parametrize(
@@ -138,8 +138,8 @@ async def test_unknown_enum_numbers_are_refused_all_at_once(served):
     _, details = await refused((await served.engine()).ListRuns(request))
     assert {violation.field for violation in details["BadRequest"].field_violations} == {
         "statuses[1]",
-        "trigger_type",
-        "page_size",
+        "triggerType",
+        "pageSize",
     }
 
 
@@ -193,10 +193,10 @@ async def test_a_workflow_that_cannot_be_read_names_every_place(served):
     _, details = await refused(registry.RegisterWorkflow(request))
     assert details["ErrorInfo"].reason == "WORKFLOW_INVALID"
     assert [violation.field for violation in details["BadRequest"].field_violations] == [
-        "steps[0].input_selector/x",
-        "steps[0].cache_policy.scope",
+        "steps[0].inputSelector/x",
+        "steps[0].cachePolicy.scope",
         "steps[0].timeout",
-        "failure_policy",
+        "failurePolicy",
     ]
     _, details = await refused(registry.RegisterWorkflow(workflow_pb2.RegisterWorkflowRequest()))
     assert details["BadRequest"].field_violations[0].field == "workflow"

@@ -236,4 +236,4 @@ def test_malformed_timestamps_are_named() -> None:
     problems = Problems()
     request = run_engine_pb2.ListRunsRequest(created_after=timestamp_pb2.Timestamp(seconds=2**60))
     assert read_timestamp(request, "created_after", "created_after", problems) is None
-    assert [violation.field for violation in problems.violations] == ["created_after"]
+    assert [violation.field for violation in problems.violations] == ["createdAfter"]

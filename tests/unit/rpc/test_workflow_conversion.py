@@ -95,10 +95,10 @@ def test_what_cannot_be_read_is_named_all_at_once() -> None:
         read_workflow(proto)
     assert caught.value.reason == "WORKFLOW_INVALID"
     assert [violation.field for violation in caught.value.violations] == [
-        "steps[0].cache_policy.hot_ttl",
-        "steps[1].input_selector/a~1b",
-        "change_requests[1].cache_mode",
-        "trigger_schema/minimum",
+        "steps[0].cachePolicy.hotTtl",
+        "steps[1].inputSelector/a~1b",
+        "changeRequests[1].cacheMode",
+        "triggerSchema/minimum",
     ]
     assert "and 3 more" in caught.value.message
 
