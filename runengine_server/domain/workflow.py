@@ -10,6 +10,7 @@ from runengine_server.domain.states import CacheMode, CacheScope, FailurePolicy
 
 HOT_TTL_S_DEFAULT = 24 * 3600
 ATTEMPT_TIMEOUT_S_DEFAULT = 60.0
+ATTEMPT_TIMEOUT_S_MAX = 7 * 24 * 3600.0
 BACKOFF_MS_MAX_DEFAULT = 60_000
 
 
@@ -52,8 +53,21 @@ class StepDefinition:
     verify_artifacts: bool = False
 
     def attempt_timeout_s(self, skill_default_s: float | None) -> float:
-        """How long an attempt may take, in seconds: the step's timeout, else the skill's default, else 60."""
-        return self.timeout_s or skill_default_s or ATTEMPT_TIMEOUT_S_DEFAULT
+        """How long an attempt may take, in seconds: the step's timeout, else the skill's default, else 60.
+
+        A week at most, whatever a runner declares.
+        """
+        return min(self.timeout_s or skill_default_s or ATTEMPT_TIMEOUT_S_DEFAULT, ATTEMPT_TIMEOUT_S_MAX)
+
+    def lease_timeout_ms(self, skill_default_s: float | None, *, is_skill_known: bool) -> int:
+        """How long a lease may last before its engine has evidently lost sight of it, in milliseconds.
+
+        The attempt's timeout; the longest there is while nobody has heard the skill's runner, whose default may turn
+        out to be more than ours by the time the attempt runs.
+        """
+        if self.timeout_s is None and not is_skill_known:
+            return round(ATTEMPT_TIMEOUT_S_MAX * 1000)
+        return round(self.attempt_timeout_s(skill_default_s) * 1000)
 
 
 NO_DIGEST = WorkflowDigest("")

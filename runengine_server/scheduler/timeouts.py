@@ -25,8 +25,13 @@ class AttemptTimeouts:
         """An attempt's timeout in seconds."""
         return definition.attempt_timeout_s(self._skills.availability(definition.skill_id).default_timeout_s)
 
+    def lease_timeout_ms(self, definition: StepDefinition) -> int:
+        """How long a lease of the step may last, in milliseconds."""
+        known = self._skills.availability(definition.skill_id)
+        return definition.lease_timeout_ms(known.default_timeout_s, is_skill_known=known.info is not None)
+
     def dependents(self, compiled: CompiledWorkflow, step: StepNo) -> Dependents:
-        """The steps that wait for a step, with their attempt timeouts."""
+        """The steps that wait for a step, with how long a lease of each may last."""
         now = self._clock.monotonic()
         if now >= self._kept_until:
             self._dependents.clear()
@@ -36,6 +41,6 @@ class AttemptTimeouts:
         if found is None:
             steps = compiled.dependents[step]
             found = self._dependents[key] = Dependents(
-                steps, tuple(round(self.timeout_s(compiled.workflow.steps[s]) * 1000) for s in steps)
+                steps, tuple(self.lease_timeout_ms(compiled.workflow.steps[s]) for s in steps)
             )
         return found

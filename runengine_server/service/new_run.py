@@ -21,7 +21,11 @@ from runengine_server.service.messages import TriggerAnswer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """How a plan becomes rows: direct dependencies still awaited per step, and the steps to queue at once."""
+    """How a plan becomes rows: direct dependencies still awaited per step, and the steps to queue at once.
+
+    A step that is reused waits for nothing, even where a dependency, which it does not read, still executes: counting
+    down leads away from zero, so that it is never queued.
+    """
 
     waiting_for: tuple[int, ...]
     ready: tuple[tuple[StepNo, int], ...]
@@ -31,7 +35,8 @@ def lay_out(compiled: CompiledWorkflow, plan: RebuildPlan, timeout_ms: Callable[
     """Count what each step waits for once the plan's reuse is done."""
     is_done = [step.action is PlanAction.REUSE for step in plan.steps]
     waiting_for = tuple(
-        sum(not is_done[dependency] for dependency in dependencies) for dependencies in compiled.dependencies
+        0 if is_done[number] else sum(not is_done[dependency] for dependency in dependencies)
+        for number, dependencies in enumerate(compiled.dependencies)
     )
     ready = tuple(
         (StepNo(number), timeout_ms(compiled.workflow.steps[number]))

@@ -227,7 +227,8 @@ def _new_run(start: StartRuns, draft: Draft, plan: RebuildPlan, answer: TriggerA
 
 
 def _timeout_ms(skills: SkillRunner, step: StepDefinition) -> int:
-    return round(step.attempt_timeout_s(skills.availability(step.skill_id).default_timeout_s) * 1000)
+    known = skills.availability(step.skill_id)
+    return step.lease_timeout_ms(known.default_timeout_s, is_skill_known=known.info is not None)
 
 
 def _facts(draft: Draft, run: RunKey, plan: RebuildPlan) -> RunFacts:
