@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import anyio
 
@@ -14,6 +14,7 @@ from runengine_server.ports.event_log import EventHints, EventLog, EventPage
 from runengine_server.ports.run_reader import RunIdentity
 from runengine_server.service.message_size import event_bytes, parts
 from runengine_server.service.messages import WatchEvents, WatchMessage
+from runengine_server.service.shared_reads import SharedReads
 
 # The longest a watcher waits for an event whose hint was lost.
 POLL_S_MAX = 0.2
@@ -32,46 +33,22 @@ class EventsRead:
     messages: tuple[WatchMessage, ...]
 
 
-@dataclass(slots=True, kw_only=True)
-class _Turn:
-    number: int
-    done: anyio.Event = field(default_factory=anyio.Event)
-    is_good: bool = False
-    read: EventsRead | None = None
-
-
 class SharedEventReads:
-    """Reads pages so that watchers at the same place of a run share one query: a thousand of them cost one.
-
-    A caller never gets a page whose query began before its call: what woke it may be missing there. It waits for that
-    query and shares the next one instead.
-    """
+    """Reads pages so that watchers at the same place of a run share one query."""
 
     def __init__(self, log: EventLog) -> None:
         """Read from `log`."""
         self._log = log
-        self._turns: dict[tuple[RunKey, int], _Turn] = {}
-        self._started = 0
+        self._reads: SharedReads[tuple[RunKey, int], EventsRead | None] = SharedReads()
 
     async def read(self, run: RunIdentity, workflow: Workflow, *, after: int) -> EventsRead | None:
         """Up to a message's worth of events after a sequence; None when retention has removed the run."""
-        asked = self._started
-        key = (run.key, after)
-        while (turn := self._turns.get(key)) is not None:
-            await turn.done.wait()
-            if turn.number > asked and turn.is_good:
-                return turn.read
-        self._started += 1
-        turn = self._turns[key] = _Turn(number=self._started)
-        try:
+
+        async def load() -> EventsRead | None:
             page = await self._log.read(run, workflow, after=after, limit=EVENTS_PER_MESSAGE_MAX)
-            if page is not None:
-                turn.read = EventsRead(page=page, messages=event_messages(run, page.events))
-            turn.is_good = True
-            return turn.read
-        finally:
-            del self._turns[key]
-            turn.done.set()
+            return None if page is None else EventsRead(page=page, messages=event_messages(run, page.events))
+
+        return await self._reads.read((run.key, after), load)
 
 
 def event_messages(run: RunIdentity, events: Sequence[RunEvent]) -> tuple[WatchMessage, ...]:

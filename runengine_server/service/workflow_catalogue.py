@@ -12,7 +12,8 @@ import anyio.to_thread
 from runengine_server.domain.ids import Tenant, WorkflowDigest
 from runengine_server.domain.workflow import Workflow
 from runengine_server.planner.compiled import CompiledWorkflow, compile_workflow
-from runengine_server.ports.workflow_store import WorkflowStore
+from runengine_server.ports.workflow_store import WorkflowStore, WorkflowVersion
+from runengine_server.service.shared_reads import SharedReads
 
 # A compiled step takes about 3 KB, most of it its selector: 0.6 GB at the very worst, a few MB as a rule.
 STEPS_MAX_DEFAULT: Final = 200_000
@@ -39,13 +40,14 @@ class WorkflowCatalogue:
         self._steps = 0
         self._compiled: OrderedDict[WorkflowDigest, CompiledWorkflow] = OrderedDict()
         self._loading: dict[WorkflowDigest, _Loading] = {}
+        self._finds: SharedReads[tuple[Tenant, str, str], WorkflowVersion | None] = SharedReads()
 
     async def find(self, tenant: Tenant, name: str, version: str) -> CompiledWorkflow | None:
         """What a tenant gets for a name and version, the highest for an empty version; None when there is none.
 
-        Asks the store each time, so that what any server registered counts at once.
+        Asks the store each time, so that what any server registered counts at once; callers at the same time share.
         """
-        found = await self._store.find_version(tenant, name, version)
+        found = await self._finds.read((tenant, name, version), lambda: self._store.find_version(tenant, name, version))
         return None if found is None else await self.compiled(found.digest)
 
     async def compiled(self, digest: WorkflowDigest) -> CompiledWorkflow:
