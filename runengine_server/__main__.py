@@ -14,6 +14,7 @@ from runengine_server.config import ConfigurationError, Settings, read_settings
 cli = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
+    pretty_exceptions_enable=False,
     help="The RunEngine server. Settings come from the environment: DATABASE_URL, REDIS_URL and RUNENGINE_*.",
 )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 
-from runengine_client.workflow import load_directory
+from runengine_client.workflow import WorkflowDocumentError, load_directory
 from runengine_server.adapters.cache.observed import ObservedOutputCache
 from runengine_server.adapters.cache.tiered import TieredOutputCache
 from runengine_server.adapters.postgres.cold_cache import PostgresOutputCache
@@ -258,8 +258,19 @@ async def _skill_runner(settings: Settings, local: LocalSkillRunner | None) -> A
         )
     except TargetError as error:
         raise ConfigurationError(f"RUNENGINE_SKILLS: {error}") from None
-    async with runner:
-        yield runner
+    try:
+        async with runner:
+            yield runner
+    except ExceptionGroup as group:
+        raise _only(group) from None
+
+
+def _only(group: ExceptionGroup[Exception]) -> Exception:
+    """What is wrong, without the groups that task groups put around it; a group where it is more than one thing."""
+    error: Exception = group
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 @asynccontextmanager
@@ -281,7 +292,10 @@ async def _tiers(
 async def _register_directory(settings: Settings, registry: Registry) -> None:
     if settings.workflow_dir is None:
         return
-    workflows = [read_workflow(proto) for proto in load_directory(settings.workflow_dir)]
+    try:
+        workflows = [read_workflow(proto) for proto in load_directory(settings.workflow_dir)]
+    except (WorkflowDocumentError, OSError) as error:
+        raise ConfigurationError(f"RUNENGINE_WORKFLOW_DIR: {error}") from None
     await register_directory(registry, workflows)
 
 
