@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The demo has run; the process ends with its status."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _end)
+    # A shell starts background jobs with SIGINT ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     try:
         status = _run(options.output, console)
@@ -101,7 +103,7 @@ Keep everything running:  make dev                    then, in another terminal:
                           source .dev/env
 Start a build:            .venv/bin/runengine trigger campaign.build.v1 --payload @examples/campaign/brief.json --watch
 See what a change costs:  .venv/bin/runengine update RUN intro.update --payload '{{"introText": "Winter Sale"}}' --plan
-Ask why a step ran:       .venv/bin/runengine explain RUN generate_bgm_track
+See why each step ran:    .venv/bin/runengine steps RUN
 Speak gRPC yourself:      .venv/bin/grpcurl -plaintext -H "authorization: Bearer $TOKEN" $RUNENGINE_TARGET \\
                               runengine.v1.RunEngine/ListRuns      (grpcurl comes with make test)
 Run every check:          make test"""

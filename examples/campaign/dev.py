@@ -13,10 +13,14 @@ from shlex import quote
 from types import FrameType
 from typing import NoReturn
 
+import anyio
+
 from examples.campaign.child import REPOSITORY, ChildError
 from examples.campaign.stack import CampaignStack, StackOptions, campaign_stack
 from runengine_server.adapters.embedded import EmbeddedError
 from runengine_server.adapters.embedded.account import choose_account
+
+WORKFLOW = Path(__file__).with_name("campaign.build.v1.yaml")
 
 EXIT_UNUSABLE = 2
 
@@ -25,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The stack ran until SIGINT or SIGTERM, or until the engine ended by itself; the process ends with its status."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _end)
+    # A shell starts background jobs with SIGINT ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     env_file: Path = options.folder / "env"
     try:
         status = _run(options.folder.resolve(), options.grpc_address, env_file)
@@ -48,7 +54,6 @@ def _run(folder: Path, grpc_address: str, env_file: Path) -> int:
         artifact_dir=folder / "artifacts",
         data_dir=data_dir,
         grpc_address=grpc_address,
-        has_workflow=True,
         engine_settings={name: value for name, value in os.environ.items() if name.startswith("RUNENGINE_")},
     )
     with campaign_stack(
@@ -56,6 +61,7 @@ def _run(folder: Path, grpc_address: str, env_file: Path) -> int:
         on_line=lambda name, line: _say(f"{name:6} | {line}"),
         on_started=lambda what, seconds: _say(f"{seconds:4.1f} s  {what}"),
     ) as stack:
+        _say(anyio.run(_register, stack))
         lines = _exports(stack)
         _write_private(env_file, lines)
         _say(f"\n{lines}\nThe same lines are in {env_file}. Ctrl-C stops everything.\n")
@@ -73,6 +79,22 @@ def _data_dir(folder: Path) -> Path | None:
         f"the databases live in a temporary folder and are gone at the end"
     )
     return None
+
+
+async def _register(stack: CampaignStack) -> str:
+    """The workflow can be triggered, or the answer says why it is an older one that can."""
+    # Only now, because they import grpc.
+    from runengine_client import RunEngineClient
+    from runengine_client.errors import RunEngineError
+    from runengine_client.workflow import load_workflow
+
+    workflow = load_workflow(WORKFLOW)
+    async with RunEngineClient(stack.target, token=stack.token) as client:
+        try:
+            created = (await client.register_workflow(workflow)).created
+        except RunEngineError as error:
+            return f"{workflow.name} {workflow.version} is not registered: {error}"
+    return f"{workflow.name} {workflow.version} is {'registered' if created else 'registered already'}"
 
 
 def _exports(stack: CampaignStack) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
-from examples.campaign.child import REPOSITORY, Child, clean_environment
+from examples.campaign.child import Child, clean_environment
 from runengine_server.adapters.embedded import start_embedded
 
 _SKILLS_READY = "campaign skills listening on "
@@ -27,8 +27,6 @@ class StackOptions:
     data_dir: Path | None = None
     """Where the databases live and stay; None is a temporary folder, gone however this process ends."""
     grpc_address: str = "127.0.0.1:0"
-    has_workflow: bool = False
-    """Whether `campaign.build.v1` is there from the start, or is left to whoever registers it."""
     engine_settings: dict[str, str] = field(default_factory=dict)
     """Environment variables of the engine, over all others."""
 
@@ -107,8 +105,6 @@ def _skills(options: StackOptions, on_line: Callable[[str, str], None]) -> Child
 
 
 def _engine(options: StackOptions, settings: dict[str, str], on_line: Callable[[str, str], None]) -> Child:
-    if options.has_workflow:
-        settings["RUNENGINE_WORKFLOW_DIR"] = os.fspath(REPOSITORY / "examples" / "campaign")
     return Child(
         "engine",
         ["runengine_server", "dev"],
