@@ -1,8 +1,9 @@
 """A fresh database, a scripted skill server and one engine for each test module."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,18 +11,28 @@ from runengine_client import RunEngineClient
 
 from ..support.databases import cloned_database, make_template
 from ..support.engine_process import EngineProcess, EngineSettings
+from ..support.processes import logs_of_open_processes
 from ..support.refusals import RawApi, raw_api
 from ..support.skill_server_process import SkillServerProcess
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Show what the servers logged where a test failed."""
+    report = yield
+    if report.failed:
+        report.sections += list(logs_of_open_processes().items())
+    return report
+
+
 @pytest.fixture(scope="session")
-def template(stack) -> str:
+def template(stack: Any) -> str:
     """A migrated database to clone."""
     return make_template(stack.database_url, f"e2e_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}")
 
 
 @pytest.fixture(scope="module")
-def fresh_database_url(stack, template: str) -> Iterator[str]:
+def fresh_database_url(stack: Any, template: str) -> Iterator[str]:
     """A database of the module's own."""
     with cloned_database(stack.database_url, template) as url:
         yield url
@@ -41,7 +52,7 @@ def skills(folder: Path) -> Iterator[SkillServerProcess]:
 
 
 @pytest.fixture(scope="module")
-def engine_settings(stack, fresh_database_url: str, skills: SkillServerProcess, folder: Path) -> EngineSettings:
+def engine_settings(stack: Any, fresh_database_url: str, skills: SkillServerProcess, folder: Path) -> EngineSettings:
     """What the module's engines share."""
     return EngineSettings(
         database_url=fresh_database_url,

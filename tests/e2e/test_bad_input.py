@@ -3,7 +3,7 @@
 import math
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -21,11 +21,12 @@ from .workflows import DEMO, demo, gated, single
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 ADMIN = bearer(TOKENS.admin)
+Calls = list[tuple[Callable[..., Any], Any]]
 
 
 def struct(**members: object) -> struct_pb2.Struct:
     made = struct_pb2.Struct()
-    made.update(members)
+    made.update(cast("Any", members))
     return made
 
 
@@ -115,7 +116,7 @@ def test_other_tenant(raw: RawApi, finished: str, running: str) -> None:
     assert state.status == run_pb2.RUN_STATUS_RUNNING
 
 
-def _about_run(raw: RawApi, run_id: str) -> list[tuple[Callable[..., Any], Any]]:
+def _about_run(raw: RawApi, run_id: str) -> Calls:
     return [
         (raw.engine.GetRun, pb.GetRunRequest(run_id=run_id)),
         (raw.engine.ListSteps, pb.ListStepsRequest(run_id=run_id)),
@@ -173,7 +174,7 @@ def test_update_cannot_outgrow_the_limit(raw: RawApi, finished: str) -> None:
 def test_bytes_that_are_no_message(engine: EngineProcess) -> None:
     """Bytes that are not the request's message are VALIDATION_FAILED, not an internal error."""
     with grpc.insecure_channel(engine.target) as channel:
-        call = channel.unary_unary("/runengine.v1.RunEngine/Trigger")
+        call: Callable[..., Any] = channel.unary_unary("/runengine.v1.RunEngine/Trigger")
         refused = refusal(call, b"\xff\xff\xff", TOKENS.admin)
     refused.expect(StatusCode.INVALID_ARGUMENT, "VALIDATION_FAILED", "not a valid message")
 
@@ -243,19 +244,20 @@ def test_skill_that_went_away(raw: RawApi, engine_settings: EngineSettings) -> N
 def test_tokens(raw: RawApi, finished: str, token: str | None) -> None:
     """Without a token, or with a wrong one, nothing is answered on any service."""
     reason = "TOKEN_MISSING" if token is None else "TOKEN_INVALID"
-    for call, request in [
+    calls: Calls = [
         *_about_run(raw, finished),
         (raw.engine.Trigger, trigger()),
         (raw.engine.ListRuns, pb.ListRunsRequest()),
         (raw.registry.RegisterWorkflow, workflow_pb2.RegisterWorkflowRequest(workflow=demo())),
         (raw.registry.ListWorkflows, workflow_pb2.ListWorkflowsRequest()),
-    ]:
+    ]
+    for call, request in calls:
         refusal(call, request, token).expect(StatusCode.UNAUTHENTICATED, reason, "token")
 
 
 def test_scopes(raw: RawApi, finished: str) -> None:
     """A token that may only read can neither start, cancel nor register, and is told the scope it lacks."""
-    for call, request, token, scope in [
+    calls: list[tuple[Callable[..., Any], Any, str, str]] = [
         (raw.engine.Trigger, trigger(), TOKENS.reader, "run:write"),
         (raw.engine.TriggerUpdate, update(finished), TOKENS.reader, "run:write"),
         (raw.engine.Cancel, pb.CancelRequest(run_id=finished), TOKENS.reader, "run:write"),
@@ -265,7 +267,8 @@ def test_scopes(raw: RawApi, finished: str) -> None:
             TOKENS.writer,
             "workflow:write",
         ),
-    ]:
+    ]
+    for call, request, token, scope in calls:
         refused = refusal(call, request, token)
         refused.expect(StatusCode.PERMISSION_DENIED, "SCOPE_REQUIRED", scope)
         assert refused.metadata["scope"] == scope
@@ -315,7 +318,7 @@ def test_page_tokens(raw: RawApi, finished: str, running: str) -> None:
     """Garbage, and a token of another list or filter, is PAGE_TOKEN_INVALID and says to start again."""
     page = raw.engine.ListRuns(pb.ListRunsRequest(page_size=1), metadata=ADMIN, timeout=20)
     assert page.next_page_token
-    wrong = [
+    wrong: Calls = [
         (raw.engine.ListRuns, pb.ListRunsRequest(page_token="garbage")),
         (raw.engine.ListRuns, pb.ListRunsRequest(page_token="é")),
         (raw.engine.ListRuns, pb.ListRunsRequest(page_token=page.next_page_token, workflow_name=DEMO)),
@@ -338,8 +341,9 @@ def test_cancel_without_run_left_alone(raw: RawApi, finished: str) -> None:
 def test_refusal_of_unknown_method(engine: EngineProcess) -> None:
     """A method the contract does not have is UNIMPLEMENTED by gRPC itself."""
     with grpc.insecure_channel(engine.target) as channel, pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary("/runengine.v1.RunEngine/Nope")(b"", metadata=ADMIN, timeout=20)
-    assert caught.value.code() is StatusCode.UNIMPLEMENTED  # type: ignore[attr-defined]
+        call: Callable[..., Any] = channel.unary_unary("/runengine.v1.RunEngine/Nope")
+        call(b"", metadata=ADMIN, timeout=20)
+    assert caught.value.code() is StatusCode.UNIMPLEMENTED
 
 
 def test_log_has_no_internal_errors(engine: EngineProcess) -> None:

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -41,7 +42,14 @@ class CampaignSkills(ManagedProcess):
     def __init__(self, folder: Path) -> None:
         """Start it and wait until it listens."""
         self.ledger_path = folder / "ledger.jsonl"
-        options = ["--address", "127.0.0.1:0", "--artifact-dir", folder / "artifacts", "--ledger", self.ledger_path]
+        options = [
+            "--address",
+            "127.0.0.1:0",
+            "--artifact-dir",
+            str(folder / "artifacts"),
+            "--ledger",
+            str(self.ledger_path),
+        ]
         command = [sys.executable, "-m", "examples.campaign.server", *options]
         super().__init__(command, log_path=folder / "campaign-skills.log")
         try:
@@ -63,7 +71,7 @@ def skills(folder: Path) -> Iterator[CampaignSkills]:
 
 
 @pytest.fixture(scope="module")
-def engine_settings(stack, fresh_database_url: str, skills: CampaignSkills, folder: Path) -> EngineSettings:
+def engine_settings(stack: Any, fresh_database_url: str, skills: CampaignSkills, folder: Path) -> EngineSettings:
     return EngineSettings(
         database_url=fresh_database_url,
         redis_url=stack.redis_url,
@@ -111,7 +119,7 @@ async def test_build(client: RunEngineClient, built: str, skills: CampaignSkills
         f"[RunEngine] Step completed: runId={built}, stepId=generate_bgm_track, durationMs=",
         f"[RunEngine] Run completed: runId={built}, totalDurationMs=",
     ):
-        assert line in engine.log
+        engine.wait_for_text(line)
 
 
 async def test_artifacts_are_complete(client: RunEngineClient, built: str) -> None:
@@ -220,7 +228,7 @@ async def test_service(engine_settings: EngineSettings, skills: CampaignSkills, 
     with EngineProcess(engine_settings, "anonymous", RUNENGINE_ANONYMOUS="true") as engine:
         async with engine.client(token=None) as client:
             await client.register_workflow(load_workflow(EXAMPLE / "campaign.build.v1.yaml"))
-        command = [sys.executable, REPOSITORY / "examples" / "campaign_service.py", engine.target]
+        command = [sys.executable, str(REPOSITORY / "examples" / "campaign_service.py"), engine.target]
         with ManagedProcess(command, log_path=folder / "campaign-service.log") as service:
             assert service.wait(timeout_s=60) == 0, service.log
             assert service.log.endswith("completed: 4 steps executed, 9 reused\n")

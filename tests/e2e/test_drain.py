@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -77,6 +78,7 @@ async def check_nothing_ran_twice(engine: EngineProcess, skills: SkillServerProc
         run = await client.get_run(run_id)
         steps = [step async for step in client.list_steps(run_id, full=True)]
     assert run.status is RunStatus.COMPLETED
+    assert steps[-1].output is not None
     assert steps[-1].output["numbers"] == list(range(WIDTH))
     assert {step.output_source for step in steps} == {OutputSource.EXECUTED}
     assert {step.attempt for step in steps} == {1}
@@ -129,7 +131,8 @@ async def test_streams_end_with_draining(first: EngineProcess, skills: SkillServ
     """A raw watch ends UNAVAILABLE DRAINING with its last sequence and a delay; health says NOT_SERVING before."""
     run_id = await start_on(first, skills, "raw")
     with grpc.insecure_channel(first.target) as channel:
-        health = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=30)
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        health = stub.Watch(health_pb2.HealthCheckRequest(), timeout=30)
         assert next(health).status == health_pb2.HealthCheckResponse.SERVING
         with raw_api(first.target) as api:
             request = pb.WatchRunRequest(run_id=run_id, after_sequence=0)

@@ -89,7 +89,7 @@ def test_trigger_and_watch(grpcurl: Grpcurl) -> None:
 
 def test_refusal(engine: EngineProcess) -> None:
     """A refusal is readable: status, message and the ErrorInfo with its reason."""
-    command = [GRPCURL, "-plaintext", "-format-error", "-H", f"authorization: Bearer {TOKENS.admin}", "-d", "{}"]
+    command = [str(GRPCURL), "-plaintext", "-format-error", "-H", f"authorization: Bearer {TOKENS.admin}", "-d", "{}"]
     command += [engine.target, "runengine.v1.RunEngine/GetRun"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode != 0

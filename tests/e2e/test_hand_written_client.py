@@ -35,7 +35,7 @@ def generated(tool_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """What plain protoc makes of the protos."""
     folder = tmp_path_factory.mktemp("plain")
     files = sorted(path.relative_to(PROTOS).as_posix() for path in PROTOS.rglob("*.proto"))
-    command = [tool_python, "-m", "grpc_tools.protoc", "-I", PROTOS, f"--python_out={folder}"]
+    command = [str(tool_python), "-m", "grpc_tools.protoc", "-I", str(PROTOS), f"--python_out={folder}"]
     subprocess.run([*command, f"--grpc_python_out={folder}", *files], check=True, timeout=60)
     return folder
 

@@ -92,9 +92,9 @@ async def test_lines_say_which_tier(client: RunEngineClient, engine: EngineProce
     await handle.result()
     (plan, *_) = await handle.steps()
     key = f"demo:plan:{plan.input_hash[:6]}..."
-    assert f"[RunEngine] Cache miss: {key}" in engine.log
+    engine.wait_for_text(f"[RunEngine] Cache miss: {key}")
     await (await client.start("demo", payload)).result()
-    assert f"[RunEngine] Cache hit (Redis): {key}" in engine.log
+    engine.wait_for_text(f"[RunEngine] Cache hit (Redis): {key}")
 
 
 async def test_server_starts_without_redis(engine_settings: EngineSettings) -> None:

@@ -1,5 +1,6 @@
 """What the contract names and this server does not do yet is refused by name, never ignored."""
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -51,7 +52,7 @@ def test_fields(engine: EngineProcess, method: str, path: str, value: int | None
 
 def _refused(engine: EngineProcess, method: str, request: Message, token: str | None) -> Any:
     with grpc.insecure_channel(engine.target) as channel:
-        call = channel.unary_unary(method, request_serializer=type(request).SerializeToString)
+        call: Callable[..., Any] = channel.unary_unary(method, request_serializer=type(request).SerializeToString)
         return refusal(call, request, token)
 
 

@@ -15,6 +15,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 START_S_MAX = 30.0
 END_S_MAX = 20.0
 _POLL_S = 0.02
+_LINES_SHOWN = 80
+
+_alive: "list[ManagedProcess]" = []
 
 
 def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float = 10.0) -> None:
@@ -57,6 +60,7 @@ class ManagedProcess:
                 env={**clean_environment(), **(environment or {})},
                 start_new_session=True,
             )
+        _alive.append(self)
 
     @property
     def log(self) -> str:
@@ -110,6 +114,8 @@ class ManagedProcess:
         if self.is_running:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(END_S_MAX)
+        if self in _alive:
+            _alive.remove(self)
 
     def stop(self) -> None:
         """Freeze it (SIGSTOP)."""
@@ -137,10 +143,19 @@ class ManagedProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Kill it if it still runs; show the end of its log where a test failed."""
+        """Kill it if it still runs; show the end of its log where the block failed."""
         self.kill()
         if error is not None:
-            error.add_note(f"--- {self.log_path.name} ---\n" + "\n".join(self.log.splitlines()[-60:]))
+            error.add_note(f"--- {self.log_path.name} ---\n{_end_of(self.log)}")
+
+
+def logs_of_open_processes() -> dict[str, str]:
+    """The ends of the logs of all processes whose context is open, by file name; what a failed test is told by."""
+    return {process.log_path.name: _end_of(process.log) for process in _alive}
+
+
+def _end_of(log: str) -> str:
+    return "\n".join(log.splitlines()[-_LINES_SHOWN:])
 
 
 def clean_environment() -> dict[str, str]:

@@ -28,9 +28,9 @@ class SkillServerProcess(ManagedProcess):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.artifact_dir = folder / "artifacts"
-        options = ["--folder", folder, "--address", address, "--grace-s", str(grace_s)]
+        options = ["--folder", str(folder), "--address", address, "--grace-s", str(grace_s)]
         offered = [] if only is None else ["--only", *only]
-        super().__init__([sys.executable, _PROGRAM, *options, *offered], log_path=folder / "skills.log")
+        super().__init__([sys.executable, str(_PROGRAM), *options, *offered], log_path=folder / "skills.log")
         try:
             self.address = self.wait_for_line("skills listening on ")
         except BaseException:
