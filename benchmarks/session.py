@@ -95,7 +95,8 @@ async def _run(stack: EmbeddedStack, plan: Plan, say: Say) -> Result:
 async def _bench(stack: EmbeddedStack, plan: Plan) -> AsyncIterator[Bench]:
     with ExitStack() as resources:
         skills_pid, targets = [], "*=local:"
-        if "remote" in plan.works:
+        has_remote = "remote" in plan.works
+        if has_remote:
             server = child(resources, "benchmarks.skill_server", os.fspath(plan.artifact_dir))
             _, pid, address = server.wait_for(lambda line: line.startswith("ready "))[-1].split()
             skills_pid, targets = [int(pid)], f"{REMOTE_SKILL}=grpc://{address},*=local:"
@@ -110,7 +111,7 @@ async def _bench(stack: EmbeddedStack, plan: Plan) -> AsyncIterator[Bench]:
         ends = RunEnds()
         caller = await AnonymousAuthenticator().authenticate(None)
         async with engine_of(read_settings(), ends.ended) as engine:
-            for workflow in workflows():
+            for workflow in workflows(has_remote=has_remote):
                 await engine.services.register_workflow(caller, read_workflow(workflow), validate_only=False)
             yield Bench(
                 engine=engine,

@@ -62,11 +62,14 @@ def payloads() -> Iterator[dict[str, object]]:
     return ({"run": f"{session}-{number}"} for number in count())
 
 
-def workflows() -> Iterator[workflow_pb2.Workflow]:
-    """The graphs as workflows; those named `…_remote` call the skill behind gRPC."""
+def workflows(*, has_remote: bool) -> Iterator[workflow_pb2.Workflow]:
+    """The graphs as workflows; those named `…_remote` call the skill behind gRPC, and need its server."""
     for name, graph in GRAPHS.items():
+        is_remote = name.endswith("_remote")
+        if is_remote and not has_remote:
+            continue
         builder = WorkflowBuilder(name, version="1.0.0")
-        skill = REMOTE_SKILL if name.endswith("_remote") else LOCAL_SKILL
+        skill = REMOTE_SKILL if is_remote else LOCAL_SKILL
         for step_id, needs in graph.items():
             reads = [expression(f"steps.{each}.output.artifactUri") for each in needs]
             builder.step(step_id, skill=skill, needs=needs, input={"run": expression("trigger.run"), "from": reads})
