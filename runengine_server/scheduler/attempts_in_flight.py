@@ -1,6 +1,7 @@
 """Which attempts this process runs right now, so that they can be counted, found and cancelled."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import anyio
@@ -11,42 +12,39 @@ from runengine_server.ports.step_queue import Lease
 
 @dataclass(slots=True)
 class InFlight:
-    """A lease held: which pipeline's slot it uses, how to cancel its skill, and whether nobody wants its result."""
+    """A lease held: how to cancel its skill once it runs, whether it was, and whether nobody wants its result."""
 
     lease: Lease
-    pipeline: int
     scope: anyio.CancelScope | None = None
+    is_cancelled: bool = False
     is_unwanted: bool = False
 
 
 class AttemptsInFlight:
     """Every lease this process holds, from the turn that granted it to the turn that settled it."""
 
-    def __init__(self, pipelines: int) -> None:
-        """Count per pipeline."""
+    def __init__(self) -> None:
+        """Hold nothing."""
         self._held: dict[Lease, InFlight] = {}
         self._by_run: dict[RunKey, dict[Lease, InFlight]] = {}
-        self._count = [0] * pipelines
+        self._collected: set[Lease] | None = None
 
     def __len__(self) -> int:
         """How many leases are held."""
         return len(self._held)
 
-    def count(self, pipeline: int) -> int:
-        """How many leases a pipeline holds."""
-        return self._count[pipeline]
-
-    def add(self, leases: Iterable[Lease], pipeline: int) -> list[Lease]:
+    def add(self, leases: Iterable[Lease]) -> list[Lease]:
         """Hold leases; returns those that were not held already."""
         fresh = []
         for lease in leases:
             if lease in self._held:
                 continue
-            held = InFlight(lease, pipeline)
+            held = InFlight(lease)
             self._held[lease] = held
             self._by_run.setdefault(lease.run, {})[lease] = held
-            self._count[pipeline] += 1
             fresh.append(lease)
+        if self._collected is not None:
+            self._collected.update(fresh)
         return fresh
 
     def remove(self, lease: Lease) -> InFlight | None:
@@ -54,7 +52,6 @@ class AttemptsInFlight:
         held = self._held.pop(lease, None)
         if held is None:
             return None
-        self._count[held.pipeline] -= 1
         siblings = self._by_run[lease.run]
         del siblings[lease]
         if not siblings:
@@ -62,13 +59,29 @@ class AttemptsInFlight:
         return held
 
     def began(self, lease: Lease, scope: anyio.CancelScope) -> None:
-        """The lease's skill runs inside `scope`."""
+        """The lease's skill runs inside `scope`; one that was cancelled before is so at once."""
         if held := self._held.get(lease):
             held.scope = scope
+            if held.is_cancelled:
+                scope.cancel()
+
+    def is_cancelled(self, lease: Lease) -> bool:
+        """True when a lease that is held must not start its skill any more."""
+        held = self._held.get(lease)
+        return held is not None and held.is_cancelled
 
     def leases(self) -> set[Lease]:
         """The leases held."""
         return set(self._held)
+
+    @contextmanager
+    def collected(self) -> Iterator[set[Lease]]:
+        """A set of the leases held at any moment from now to the end of the block, also those let go of meanwhile."""
+        self._collected = self.leases()
+        try:
+            yield self._collected
+        finally:
+            self._collected = None
 
     def cancel_runs(self, runs: Sequence[RunKey]) -> None:
         """Cancel what runs for these runs: they have ended, nobody wants their results."""
@@ -77,18 +90,14 @@ class AttemptsInFlight:
                 held.is_unwanted = True
                 _cancel(held)
 
-    def cancel_all(self) -> None:
-        """Cancel everything that runs."""
-        for held in list(self._held.values()):
-            _cancel(held)
-
-    def cancel_except(self, owned: set[Lease]) -> None:
+    def cancel(self, leases: Iterable[Lease]) -> None:
         """Cancel attempts whose lease is gone, such as those of cancelled runs."""
-        for lease, held in list(self._held.items()):
-            if lease not in owned:
+        for lease in leases:
+            if held := self._held.get(lease):
                 _cancel(held)
 
 
 def _cancel(held: InFlight) -> None:
+    held.is_cancelled = True
     if held.scope is not None:
         held.scope.cancel()

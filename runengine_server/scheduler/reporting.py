@@ -76,6 +76,10 @@ class Reporting:
         """The engine itself could not run a step."""
         self._observer.internal_failure(f"run {lease.run}, step {lease.step}", error)
 
+    def turn_failed(self, error: Exception) -> None:
+        """A completion, or a turn without any, was refused by the database for what it is."""
+        self._observer.internal_failure("a turn of the scheduler", error)
+
     def _step_settled(self, settled: Settled, context: RunContext) -> None:
         completion, facts = settled.completion, context.facts
         step_id = context.compiled.workflow.steps[completion.lease.step].step_id

@@ -62,7 +62,8 @@ class Scheduler:
         self._progress = progress
         self._settings = settings
         self._description = description
-        self._in_flight = AttemptsInFlight(settings.pipelines)
+        self._in_flight = AttemptsInFlight()
+        self._slots_asked_for = 0
         self._settled: list[Settled] = []
         self._wakeup = Wakeup()
         self._may_be_ready = True
@@ -102,9 +103,10 @@ class Scheduler:
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
-                for pipeline in range(self._settings.pipelines):
-                    tasks.start_soon(self._run_pipeline, pipeline)
+                for _ in range(self._settings.pipelines):
+                    tasks.start_soon(self._run_pipeline)
                 tasks.start_soon(self._keep_lease)
+                tasks.start_soon(self._reconcile)
                 tasks.start_soon(self._reap)
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(self._settings.drain_s):
@@ -116,7 +118,7 @@ class Scheduler:
 
     # -- ticks
 
-    async def _run_pipeline(self, pipeline: int) -> None:
+    async def _run_pipeline(self) -> None:
         wait_s = self._settings.poll_s
         while True:
             if not self._settled and not self._may_be_ready:
@@ -124,37 +126,70 @@ class Scheduler:
                 self._may_be_ready = self._may_be_ready or not is_rung
             batch = self._settled[: self._settings.batch_max]
             del self._settled[: len(batch)]
-            capacity = self._free_slots(pipeline)
+            capacity = self._free_slots(batch)
             if not batch and not (self._may_be_ready and capacity):
                 self._may_be_ready = False  # whoever frees a slot ticks, and looks
                 continue
             self._may_be_ready = False
-            turn = await self._tick(batch, capacity)
+            self._slots_asked_for += capacity
+            try:
+                batch, turn = await self._tick(batch, capacity)
+            except BaseException:
+                self._settled[:0] = batch  # cancelled: sent once more at the end, fenced where it was committed
+                raise
+            finally:
+                self._slots_asked_for -= capacity
+            fresh = self._in_flight.add(turn.leases)
             # A full lease may have left ready steps behind.
             self._may_be_ready = self._may_be_ready or 0 < capacity <= len(turn.leases)
             await self._commit(batch, turn)
-            fresh = self._in_flight.add(turn.leases, pipeline)
             if fresh:
                 await self._dispatch(fresh, begun=frozenset(turn.begun))
             wait_s = min(self._settings.poll_s, max(0.001, turn.next_available_s or self._settings.poll_s))
 
-    def _free_slots(self, pipeline: int) -> int:
+    def _free_slots(self, batch: Sequence[Settled]) -> int:
+        """How many steps a tick may lease: what is free, and what its own batch frees."""
         if not self._is_leasing:
             return 0
-        share = self._settings.attempts_max // self._settings.pipelines
-        return max(0, min(share - self._in_flight.count(pipeline), self._settings.batch_max))
+        free = self._settings.attempts_max - len(self._in_flight) - self._slots_asked_for + len(batch)
+        return max(0, min(free, self._settings.batch_max))
 
-    async def _tick(self, batch: Sequence[Settled], capacity: int) -> Turn:
-        """Tick until the database answers; a batch whose reply was lost is sent again and fenced."""
-        completions = [settled.completion for settled in batch]
-        tries = 0
+    async def _tick(self, batch: list[Settled], capacity: int) -> tuple[list[Settled], Turn]:
+        """Tick until the database answers; a batch whose reply was lost is sent again and fenced.
+
+        What cannot be stored at all fails, alone; returns the batch as it was committed.
+        """
+        tries, is_replaced = 0, False
         while True:
             try:
-                return await self._queue.tick(self._engine, completions, capacity)
+                return batch, await self._queue.tick(self._engine, [settled.completion for settled in batch], capacity)
             except UnavailableError as error:
                 self._reporting.database_unavailable(error)
-                await anyio.sleep(_RETRY_S[min(tries, len(_RETRY_S) - 1)])
-                tries += 1
+            except Exception as error:
+                if len(batch) > 1:
+                    return await self._tick_one_by_one(batch, capacity)
+                self._reporting.turn_failed(error)
+                # Where not even that can be stored the lease is left to the reaper.
+                batch = [] if is_replaced else [internal_failure(settled.completion.lease) for settled in batch]
+                is_replaced = True
+            await anyio.sleep(_RETRY_S[min(tries, len(_RETRY_S) - 1)])
+            tries += 1
+
+    async def _tick_one_by_one(self, batch: Sequence[Settled], capacity: int) -> tuple[list[Settled], Turn]:
+        """Find the completion that cannot be stored by committing each alone; leases come with the last."""
+        committed: list[Settled] = []
+        turns: list[Turn] = []
+        for number, settled in enumerate(batch, 1):
+            done, turn = await self._tick([settled], capacity if number == len(batch) else 0)
+            committed += done
+            turns.append(turn)
+        return committed, Turn(
+            accepted=[is_accepted for turn in turns for is_accepted in turn.accepted],
+            leases=turns[-1].leases,
+            begun=[run for turn in turns for run in turn.begun],
+            ended=[ended for turn in turns for ended in turn.ended],
+            next_available_s=turns[-1].next_available_s,
+        )
 
     async def _commit(self, batch: Sequence[Settled], turn: Turn) -> None:
         """What becomes true once a batch is committed: values, hot entries, logs, hints."""
@@ -183,24 +218,35 @@ class Scheduler:
         prepared = await self._prepare(leases)
         self._reporting.runs_begun({step.lease.run: step.context for step in prepared if step.lease.run in begun})
         for step in prepared:
-            match step:
-                case Execute():
-                    self._reporting.step_started(step.context, step.lease)
-                    if settled := self._attempts.execute_at_once(step):
-                        self._settle(settled)
-                    else:
-                        self._start(partial(self._execute, step))
-                case Reuse():
-                    self._settle(self._attempts.reuse(step))
-                case CannotResolve():
-                    self._settle(self._attempts.cannot_resolve(step))
+            try:
+                self._begin(step)
+            except Exception as error:
+                self._fail_internally(step.lease, error)
+
+    def _begin(self, step: Prepared) -> None:
+        match step:
+            case Execute() if self._in_flight.is_cancelled(step.lease):
+                self._in_flight.remove(step.lease)
+            case Execute():
+                self._reporting.step_started(step.context, step.lease)
+                if settled := self._attempts.execute_at_once(step):
+                    self._settle(settled)
+                else:
+                    self._start(partial(self._execute, step))
+            case Reuse():
+                self._settle(self._attempts.reuse(step))
+            case CannotResolve():
+                self._settle(self._attempts.cannot_resolve(step))
 
     async def _prepare(self, leases: Sequence[Lease]) -> Sequence[Prepared]:
         """Prepare until the database answers; what cannot be prepared at all fails, alone."""
         tries = 0
         while True:
             try:
-                return await self._preparation.prepare(leases)
+                prepared = await self._preparation.prepare(leases)
+                for lease in set(leases) - {step.lease for step in prepared}:
+                    self._in_flight.remove(lease)  # its run no longer exists
+                return prepared
             except UnavailableError as error:
                 self._reporting.database_unavailable(error)
                 await anyio.sleep(_RETRY_S[min(tries, len(_RETRY_S) - 1)])
@@ -223,7 +269,10 @@ class Scheduler:
             return
         held = self._in_flight.remove(step.lease)  # cancelled: the lease is gone
         if held is not None and held.is_unwanted:
-            await self._attempts.abandon(step)
+            try:
+                await self._attempts.abandon(step)
+            except Exception as error:
+                self._reporting.internal_failure(step.lease, error)
 
     def _fail_internally(self, lease: Lease, error: Exception) -> None:
         self._reporting.internal_failure(lease, error)
@@ -253,23 +302,34 @@ class Scheduler:
         self._engine = await self._registry.register(str(uuid4()), self._description, self._settings.lease_s)
 
     async def _keep_lease(self) -> None:
-        """Renew at a third of the lease; notice leases that are gone, and those a lost reply granted."""
+        """Renew at a third of the lease, whatever else is slow; start anew when it was taken back."""
         while True:
             await anyio.sleep(self._settings.lease_s / 3)
             try:
                 if not await self._registry.renew(self._engine, self._settings.lease_s):
                     self._reporting.engine_lost()
-                    self._in_flight.cancel_all()
+                    self._in_flight.cancel(self._in_flight.leases())
                     await self._register()
-                    continue
-                held_before = self._in_flight.leases()
-                owned = set(await self._queue.owned(self._engine))
-                self._in_flight.cancel_except(owned | (self._in_flight.leases() - held_before))
-                unknown = self._in_flight.add(owned - held_before, 0)
-                if unknown:
-                    await self._dispatch(unknown)
+                    self.wake()
             except UnavailableError as error:
                 self._reporting.database_unavailable(error)
+
+    async def _reconcile(self) -> None:
+        """Notice leases that are gone, and take up those that a lost reply granted."""
+        while True:
+            await anyio.sleep(self._settings.lease_s / 3)
+            engine, held_before = self._engine, self._in_flight.leases()
+            try:
+                with self._in_flight.collected() as seen:
+                    owned = set(await self._queue.owned(engine))
+            except UnavailableError as error:
+                self._reporting.database_unavailable(error)
+                continue
+            if engine != self._engine:
+                continue
+            self._in_flight.cancel(held_before - owned)
+            if unknown := self._in_flight.add(owned - seen):
+                await self._dispatch(unknown)
 
     async def _reap(self) -> None:
         """Take back what dead engines held and end runs that are late; any engine does it for all."""

@@ -189,6 +189,7 @@ class MemoryStepQueue:
         for place, timeout_ms in sorted(turn.unlocked.items()):
             if self._tables.runs[place[0]].is_failing:
                 continue
+            assert place not in self._tables.results, f"step {place} has ended; it must not become ready"
             queued = QueuedStep(timeout_ms=timeout_ms, ready_at=turn.now, available_at=turn.now)
             self._tables.queue[place] = queued
             is_leased = len(turn.leases) < capacity
