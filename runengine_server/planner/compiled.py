@@ -24,7 +24,8 @@ class CompiledWorkflow:
     Attributes:
         workflow: the definition; step n is `workflow.steps[n]`.
         step_no: the number of each step id.
-        dependencies: the steps each step directly waits for, ascending.
+        dependencies: the steps each step directly waits for, ascending: those it depends on and those it reads, for a
+            step between them may be reused long before what is read has finished.
         dependents: the steps that directly wait for each step, ascending.
         levels: topological rank, 0 for steps without dependencies.
         order: step numbers, every dependency first, otherwise in definition order.
@@ -83,15 +84,19 @@ def compile_workflow(workflow: Workflow) -> CompiledWorkflow:
             invalid.
     """
     step_no = {step.step_id: StepNo(number) for number, step in enumerate(workflow.steps)}
+    compiler = SelectorCompiler()
+    selectors = tuple(compiler.compile(step.input_selector) for step in workflow.steps)
     try:
-        graph = build_graph([step_no[dependency] for dependency in step.depends_on] for step in workflow.steps)
+        reads = tuple(tuple(step_no[StepId(read)] for read in selector.step_ids) for selector in selectors)
+        graph = build_graph(
+            [*(step_no[dependency] for dependency in step.depends_on), *read]
+            for step, read in zip(workflow.steps, reads, strict=True)
+        )
     except KeyError as error:
         raise ValueError(f"workflow {workflow.name} {workflow.version}: unknown dependency {error}") from None
     order = topological_order(graph)
     if len(order) != len(workflow.steps):
         raise ValueError(f"workflow {workflow.name} {workflow.version}: the steps form a cycle")
-    compiler = SelectorCompiler()
-    selectors = tuple(compiler.compile(step.input_selector) for step in workflow.steps)
     return CompiledWorkflow(
         workflow=workflow,
         step_no=step_no,
@@ -100,5 +105,5 @@ def compile_workflow(workflow: Workflow) -> CompiledWorkflow:
         levels=topological_levels(graph, order),
         order=order,
         selectors=selectors,
-        reads=tuple(tuple(step_no[StepId(read)] for read in selector.step_ids) for selector in selectors),
+        reads=reads,
     )

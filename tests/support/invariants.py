@@ -19,6 +19,7 @@ import asyncpg
 from runengine_server.adapters.postgres.encoding import decode_body
 from runengine_server.adapters.postgres.workflow_encoding import decode_workflow
 from runengine_server.domain.ids import WorkflowDigest
+from runengine_server.planner.compiled import compile_workflow
 
 if TYPE_CHECKING:
     from runengine_client.skills import LedgerRecord
@@ -159,10 +160,9 @@ async def _load_definitions(connection: Connection) -> None:
     for row in await connection.fetch("SELECT digest, definition FROM workflow_definitions"):
         digest: bytes = row["digest"]
         workflow = decode_workflow(row["definition"], digest=WorkflowDigest(digest.hex()), created_at=None)
-        number = {step.step_id: n for n, step in enumerate(workflow.steps)}
         steps += [(digest, n, s.step_id, s.retry_policy.max_attempts) for n, s in enumerate(workflow.steps)]
         dependencies += [
-            (digest, n, number[needs]) for n, s in enumerate(workflow.steps) for needs in dict.fromkeys(s.depends_on)
+            (digest, n, needs) for n, direct in enumerate(compile_workflow(workflow).dependencies) for needs in direct
         ]
     await _copy(connection, "checked_steps", steps)
     await _copy(connection, "checked_dependencies", dependencies)
