@@ -453,7 +453,7 @@ async def test_a_slow_look_at_its_leases_does_not_run_a_step_twice() -> None:
         with anyio.fail_after(10):
             await asked.wait()
         hold = on.skills.hold("a")
-        run = await on.start(workflow(step("a")))
+        run = await on.start(workflow(step("a", is_cached=False)))
         await on.bell.until(lambda: len(on.skills.calls) == 1)
         leased.set()
         with anyio.fail_after(10):
