@@ -2,25 +2,19 @@
 
 from collections.abc import Sequence
 from time import monotonic
-from typing import assert_never
 
 import asyncpg
-import orjson
 
 from runengine_server.adapters.postgres.database import Database
-from runengine_server.adapters.postgres.encoding import decode_failure, encode_body, encode_decision, encode_failure
+from runengine_server.adapters.postgres.encoding import decode_failure
 from runengine_server.adapters.postgres.queries import sql
-from runengine_server.domain.ids import EngineNo, RunKey, StepNo
-from runengine_server.domain.states import OutputSource, RunStatus, StepStatus
+from runengine_server.adapters.postgres.tick_arguments import tick_arguments
+from runengine_server.domain.ids import EngineNo, RunKey
+from runengine_server.domain.states import RunStatus
 from runengine_server.ports.step_queue import (
-    AttemptFailed,
     Completion,
-    Dependents,
     EndedRun,
     Lease,
-    StepExecuted,
-    StepFailed,
-    StepReused,
     Turn,
 )
 
@@ -29,8 +23,6 @@ LEASE_LOSSES_MAX = 5
 OVERDUE_GRACE_MS = 10_000
 OVERDUE_EVERY_S = 5.0
 _BATCH = 1000
-_COMPLETION_COLUMNS = 22
-_ARTIFACT_COLUMNS = 11
 
 
 class PostgresStepQueue:
@@ -43,10 +35,7 @@ class PostgresStepQueue:
 
     async def tick(self, engine: EngineNo, completions: Sequence[Completion], capacity: int) -> Turn:
         """See the port."""
-        columns = _Columns()
-        for completion in completions:
-            columns.add(completion)
-        row = await self._database.fetchrow(self._tick, engine, capacity, *columns.arguments())
+        row = await self._database.fetchrow(self._tick, engine, capacity, *tick_arguments(completions))
         assert row is not None
         return Turn(
             accepted=row["is_accepted"] or (),
@@ -127,84 +116,3 @@ def _ended(row: asyncpg.Record) -> list[EndedRun]:
             row["e_run"], row["e_status"], row["e_duration_ms"], row["e_failed_step"], row["e_error"], strict=True
         )
     ]
-
-
-class _Columns:
-    """The tick's arguments, column by column, in the order of the function's parameters."""
-
-    def __init__(self) -> None:
-        self._completions: list[tuple[object, ...]] = []
-        self._artifacts: list[tuple[object, ...]] = []
-        self._dependents: tuple[list[int], list[StepNo], list[int]] = ([], [], [])
-
-    def add(self, completion: Completion) -> None:
-        match completion:
-            case StepExecuted():
-                self._executed(completion)
-            case StepReused():
-                self._reused(completion)
-            case AttemptFailed():
-                self._attempt_failed(completion)
-            case StepFailed():
-                self._failed(completion)
-            case _:
-                assert_never(completion)
-
-    def arguments(self) -> list[Sequence[object]]:
-        completions = list(zip(*self._completions, strict=True)) or [()] * _COMPLETION_COLUMNS
-        artifacts = list(zip(*self._artifacts, strict=True)) or [()] * _ARTIFACT_COLUMNS
-        run, step, epoch = completions[:3]
-        return [run, step, epoch, *completions[3:], *artifacts, *self._dependents]
-
-    def _executed(self, done: StepExecuted) -> None:
-        lease, filing = done.lease, done.filing
-        body, is_compressed = encode_body(done.output)
-        self._completions.append((
-            lease.run, lease.step, lease.epoch, int(StepStatus.COMPLETED), True,
-            int(OutputSource.EXECUTED), bytes.fromhex(done.input_hash), done.cache_version,
-            bytes.fromhex(done.output_hash),
-            lease.run, lease.step, encode_decision(done.decision), None, None, 0, None, body, is_compressed,
-            *((filing.workflow_name, filing.step_id, filing.fingerprint.skill_id, filing.fingerprint.cache_epoch)
-              if filing else (None, None, None, None)),
-        ))  # fmt: skip
-        index = len(self._completions)
-        for ordinal, artifact in enumerate(done.artifacts):
-            self._artifacts.append((
-                index, ordinal, bytes.fromhex(artifact.content_hash), artifact.size_bytes, artifact.media_type,
-                artifact.uri, artifact.filename, orjson.dumps(artifact.metadata),
-                orjson.dumps(artifact.made_from), done.skill_id, done.skill_version,
-            ))  # fmt: skip
-        self._ready(index, done.dependents)
-
-    def _reused(self, done: StepReused) -> None:
-        lease = done.lease
-        self._completions.append((
-            lease.run, lease.step, lease.epoch, int(StepStatus.SKIPPED), False,
-            int(done.source), bytes.fromhex(done.input_hash), done.cache_version, bytes.fromhex(done.output_hash),
-            done.producer_run, done.producer_step, encode_decision(done.decision) if done.decision else None,
-            None, None, 0, None, None, None, None, None, None, None,
-        ))  # fmt: skip
-        self._ready(len(self._completions), done.dependents)
-
-    def _attempt_failed(self, failed: AttemptFailed) -> None:
-        lease = failed.lease
-        self._completions.append((
-            lease.run, lease.step, lease.epoch, int(StepStatus.READY), True,
-            None, None, None, None, None, None, None, encode_failure(failed.failure), None, failed.delay_ms,
-            failed.worker_id, None, None, None, None, None, None,
-        ))  # fmt: skip
-
-    def _failed(self, failed: StepFailed) -> None:
-        lease = failed.lease
-        self._completions.append((
-            lease.run, lease.step, lease.epoch, int(StepStatus.FAILED), failed.is_attempted,
-            None, bytes.fromhex(failed.input_hash) if failed.input_hash else None, None, None, None, None, None,
-            encode_failure(failed.failure), encode_failure(failed.run_failure), 0, failed.worker_id,
-            None, None, None, None, None, None,
-        ))  # fmt: skip
-
-    def _ready(self, index: int, dependents: Dependents) -> None:
-        indexes, steps, timeouts = self._dependents
-        indexes.extend([index] * len(dependents.steps))
-        steps.extend(dependents.steps)
-        timeouts.extend(dependents.timeouts_ms)

@@ -233,13 +233,18 @@ END $$;
 
 CREATE FUNCTION tick(
     p_engine integer, p_capacity integer,
-    -- completions, one element each
-    c_run bigint[], c_step integer[], c_epoch bigint[], c_status smallint[], c_attempted boolean[],
-    c_source smallint[], c_input_hash bytea[], c_cache_version text[], c_output_hash bytea[],
-    c_producer_run bigint[], c_producer_step integer[], c_decision bytea[], c_error bytea[], c_run_error bytea[],
-    c_delay_ms integer[], c_worker text[], c_body bytea[], c_is_compressed boolean[],
-    -- the cache entry a completion leaves; a null workflow name: none
-    k_workflow text[], k_step text[], k_skill text[], k_epoch text[],
+    -- completions, one element each; c_decision is a position in o_decision, c_detail one in the k_ arrays (completed),
+    -- the u_ arrays (skipped) or the x_ arrays (failed, retry)
+    c_run bigint[], c_step integer[], c_epoch bigint[], c_status smallint[], c_detail integer[], c_decision integer[],
+    c_input_hash bytea[], c_output_hash bytea[], c_body bytea[], c_is_compressed boolean[],
+    -- what executed, and the cache entry it leaves (a null workflow name: none); equal ones once
+    k_workflow text[], k_step text[], k_skill text[], k_version text[], k_epoch text[],
+    -- what is reused
+    u_source smallint[], u_producer_run bigint[], u_producer_step integer[], u_version text[],
+    -- what failed
+    x_error bytea[], x_run_error bytea[], x_delay_ms integer[], x_worker text[], x_is_attempted boolean[],
+    -- cache decisions, equal ones once
+    o_decision bytea[],
     -- artifacts; a_index is the 1-based position of the completion
     a_index integer[], a_ordinal integer[], a_hash bytea[], a_size bigint[], a_type text[], a_uri text[],
     a_filename text[], a_metadata bytea[], a_made_from bytea[], a_skill text[], a_skill_version text[],
@@ -256,7 +261,7 @@ LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 -- One scheduler turn, one transaction: commits what attempts returned (fenced by engine and epoch: stale ones come back as
 -- not accepted and change nothing), makes their dependents ready, and leases ready steps up to p_capacity: first what
--- this turn made ready, then from the queue. c_status: 4 completed, 5 skipped, 6 failed, 2 retry after c_delay_ms.
+-- this turn made ready, then from the queue. c_status: 4 completed, 5 skipped, 6 failed, 2 retry after x_delay_ms.
 -- An engine whose own lease has ended commits (until others take its steps back) but leases nothing.
 -- Idempotent by the fence: a second call with the same completions accepts none of them.
 DECLARE
@@ -266,7 +271,7 @@ DECLARE
     failing bigint[];
     -- accepted completions, in order
     f_n integer[]; f_run bigint[]; f_step integer[]; f_status smallint[]; f_attempt integer[];
-    f_timeout integer[]; f_losses integer[];
+    f_timeout integer[]; f_losses integer[]; f_leased_at timestamptz[];
     -- made ready by this turn
     r_run bigint[] := '{}'; r_step integer[] := '{}'; r_timeout integer[] := '{}';
     n_self integer := 0;
@@ -298,13 +303,11 @@ BEGIN
             -- The fence and the linearisation point: no row, no effect.
             DELETE FROM step_queue AS q
             USING unnest(
-                c_run, c_step, c_epoch, c_status, c_attempted, c_source, c_input_hash, c_cache_version, c_output_hash,
-                c_producer_run, c_producer_step, c_decision, c_error, c_worker, c_body, c_is_compressed,
-                k_workflow, k_step, k_skill, k_epoch
+                c_run, c_step, c_epoch, c_status, c_detail, c_decision, c_input_hash, c_output_hash, c_body,
+                c_is_compressed
             ) WITH ORDINALITY AS c (
-                run, step, epoch, status, attempted, source, input_hash, cache_version, output_hash,
-                producer_run, producer_step, decision, error, worker, body, is_compressed,
-                k_workflow, k_step, k_skill, k_epoch, n
+                run, step, epoch, status, detail, decision, input_hash, output_hash, body,
+                is_compressed, n
             )
             -- coalesce keeps the planner off the index on owned rows, which holds a dead entry for every step since the
             -- last vacuum (measured: 3.2 ms instead of 0.3 ms)
@@ -313,11 +316,17 @@ BEGIN
                 c.n::integer, c.run, c.step, c.epoch,
                 -- in a failing run nothing is tried again
                 CASE WHEN c.status = 2 AND c.run = ANY (failing) THEN 6::smallint ELSE c.status END AS status,
-                c.source, c.input_hash, c.cache_version, c.output_hash,
-                c.producer_run, c.producer_step, c.decision, c.error, c.worker, c.body, c.is_compressed,
-                c.k_workflow, c.k_step, c.k_skill, c.k_epoch,
-                q.tenant, q.attempt - (NOT c.attempted)::integer AS attempt, q.timeout_ms, q.lease_losses,
-                q.ready_at, q.leased_at
+                CASE c.status WHEN 4 THEN 1 WHEN 5 THEN u_source[c.detail] END AS source,
+                CASE c.status WHEN 4 THEN k_version[c.detail] WHEN 5 THEN u_version[c.detail] END AS cache_version,
+                CASE c.status WHEN 4 THEN c.run WHEN 5 THEN u_producer_run[c.detail] END AS producer_run,
+                CASE c.status WHEN 4 THEN c.step WHEN 5 THEN u_producer_step[c.detail] END AS producer_step,
+                CASE WHEN c.status IN (2, 6) THEN x_error[c.detail] END AS error,
+                CASE
+                    WHEN c.status = 5 OR c.status = 6 AND NOT x_is_attempted[c.detail] THEN q.attempt - 1
+                    ELSE q.attempt
+                END AS attempt,
+                c.detail, o_decision[c.decision] AS decision, c.input_hash, c.output_hash, c.body, c.is_compressed,
+                q.tenant, q.timeout_ms, q.lease_losses, q.ready_at, q.leased_at
         ),
         results AS (
             INSERT INTO step_results (
@@ -336,23 +345,19 @@ BEGIN
             FROM gone
             WHERE status = 4
         ),
-        tries AS (
-            INSERT INTO step_attempts (run, step, attempt, lease_epoch, engine, started_at, ended_at, worker_id, error)
-            SELECT run, step, attempt, epoch, p_engine, leased_at, at, worker, error
-            FROM gone
-            WHERE status IN (2, 6) AND error IS NOT NULL
-        ),
         cached AS (
             INSERT INTO step_cache AS k (
                 tenant, workflow_name, step_id, input_hash, skill_id, cache_version, cache_epoch, run, step,
                 output_hash, created_at
             )
             -- one key may finish in two runs of the same turn: the last one wins
-            SELECT DISTINCT ON (tenant, k_workflow, k_step, input_hash)
-                tenant, k_workflow, k_step, input_hash, k_skill, cache_version, k_epoch, run, step, output_hash, at
-            FROM gone
-            WHERE status = 4 AND k_workflow IS NOT NULL
-            ORDER BY tenant, k_workflow, k_step, input_hash, n DESC
+            SELECT DISTINCT ON (tenant, k.workflow, k.step, input_hash)
+                tenant, k.workflow, k.step, input_hash, k_skill[detail], cache_version, k_epoch[detail],
+                g.run, g.step, output_hash, at
+            FROM gone AS g
+            CROSS JOIN LATERAL (SELECT k_workflow[g.detail], k_step[g.detail]) AS k (workflow, step)
+            WHERE g.status = 4 AND k.workflow IS NOT NULL
+            ORDER BY tenant, k.workflow, k.step, input_hash, n DESC
             ON CONFLICT (tenant, workflow_name, step_id, input_hash) DO UPDATE
             SET skill_id = excluded.skill_id, cache_version = excluded.cache_version,
                 cache_epoch = excluded.cache_epoch, run = excluded.run, step = excluded.step,
@@ -361,8 +366,9 @@ BEGIN
         SELECT
             array_agg(g.n ORDER BY g.n), array_agg(g.run ORDER BY g.n), array_agg(g.step ORDER BY g.n),
             array_agg(g.status ORDER BY g.n), array_agg(g.attempt ORDER BY g.n),
-            array_agg(g.timeout_ms ORDER BY g.n), array_agg(g.lease_losses ORDER BY g.n)
-        INTO f_n, f_run, f_step, f_status, f_attempt, f_timeout, f_losses
+            array_agg(g.timeout_ms ORDER BY g.n), array_agg(g.lease_losses ORDER BY g.n),
+            array_agg(g.leased_at ORDER BY g.n)
+        INTO f_n, f_run, f_step, f_status, f_attempt, f_timeout, f_losses, f_leased_at
         FROM gone AS g;
     END IF;
 
@@ -371,13 +377,23 @@ BEGIN
             is_accepted[f_n[i]] := true;
         END LOOP;
 
+        IF cardinality(x_error) > 0 THEN
+            INSERT INTO step_attempts (run, step, attempt, lease_epoch, engine, started_at, ended_at, worker_id, error)
+            SELECT
+                f.run, f.step, f.attempt, c_epoch[f.n], p_engine, f.leased_at, at,
+                coalesce(x_worker[c_detail[f.n]], ''), x_error[c_detail[f.n]]
+            FROM unnest(f_n, f_run, f_step, f_status, f_attempt, f_leased_at)
+                AS f (n, run, step, status, attempt, leased_at)
+            WHERE f.status IN (2, 6);
+        END IF;
+
         IF 2 = ANY (f_status) THEN
             -- Retries go back to the queue, delayed; the epoch goes on counting.
             INSERT INTO step_queue (
                 run, step, tenant, priority, timeout_ms, ready_at, available_at, lease_epoch, attempt, lease_losses)
             SELECT
                 f.run, f.step, r.tenant, r.priority, f.timeout_ms, at,
-                at + c_delay_ms[f.n] * interval '1 millisecond', c_epoch[f.n], f.attempt + 1, f.losses
+                at + x_delay_ms[c_detail[f.n]] * interval '1 millisecond', c_epoch[f.n], f.attempt + 1, f.losses
             FROM unnest(f_n, f_run, f_step, f_status, f_attempt, f_timeout, f_losses)
                 AS f (n, run, step, status, attempt, timeout_ms, losses)
             JOIN runs AS r ON r.run = f.run
@@ -413,7 +429,7 @@ BEGIN
                 failed_step = coalesce(p.failed_step, f.step),
                 error = coalesce(p.error, f.run_error)
             FROM (
-                SELECT DISTINCT ON (run) run, step, c_run_error[n] AS run_error
+                SELECT DISTINCT ON (run) run, step, x_run_error[c_detail[n]] AS run_error
                 FROM unnest(f_n, f_run, f_step, f_status) AS f (n, run, step, status)
                 WHERE status = 6
                 ORDER BY run, n
@@ -521,7 +537,7 @@ BEGIN
             SELECT
                 f.n, 1000000 AS place, f.run, f.step, f.attempt, NULL::integer AS ordinal, 3::smallint AS from_status,
                 f.status AS to_status,
-                CASE WHEN f.status = 2 THEN at + c_delay_ms[f.n] * interval '1 millisecond' END AS next_at
+                CASE WHEN f.status = 2 THEN at + x_delay_ms[c_detail[f.n]] * interval '1 millisecond' END AS next_at
             FROM unnest(f_n, f_run, f_step, f_status, f_attempt) AS f (n, run, step, status, attempt)
             UNION ALL
             SELECT a.n, a.ordinal, c_run[a.n], c_step[a.n], NULL, a.ordinal, NULL, NULL, NULL
