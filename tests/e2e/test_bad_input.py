@@ -3,6 +3,7 @@
 import math
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import grpc
@@ -290,6 +291,18 @@ def test_request_ids(raw: RawApi) -> None:
     changed.priority = 1
     refused = refusal(raw.engine.Trigger, changed, TOKENS.admin)
     refused.expect(StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED", "new request id")
+
+
+def test_one_request_from_many_threads(raw: RawApi) -> None:
+    """The same request sent by sixteen callers at once starts one run, and all of them get its id."""
+    label = uuid.uuid4().hex
+    request = trigger(request_id=str(uuid.uuid4()), labels={"test": label})
+    with ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(lambda _: raw.engine.Trigger(request, metadata=ADMIN, timeout=20), range(16)))
+    assert len({answer.run_id for answer in answers}) == 1
+    assert sum(not answer.deduplicated for answer in answers) == 1
+    runs = raw.engine.ListRuns(pb.ListRunsRequest(labels={"test": label}), metadata=ADMIN, timeout=20).runs
+    assert [run.id for run in runs] == [answers[0].run_id]
 
 
 def test_request_ids_of_updates(raw: RawApi, finished: str) -> None:
