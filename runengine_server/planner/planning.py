@@ -45,6 +45,7 @@ from runengine_server.planner.plan_digest import plan_digest
 from runengine_server.planner.step_input import RunScope, StepInput, StepValue, change_value, resolve_input
 
 CAUSES_MAX = 16
+CHANGES_MAX = 64
 Place = tuple[RunKey, StepNo]
 
 
@@ -99,9 +100,7 @@ class _Planner:
         self._planned: dict[StepNo, PlannedStep] = {}
         self._values: dict[Place, StepValue] = {}
         self._affected: dict[StepNo, PlanReason] = self._declared_impact()
-        self._changed_payload = (
-            changed_pointers(request.base.payload, request.payload) if request.base is not None else []
-        )
+        self._changed_payload = _changes(request.base.payload, request.payload) if request.base is not None else []
 
     def plan(self) -> Planning:
         for level in self._steps_by_level():
@@ -127,9 +126,11 @@ class _Planner:
             return {StepNo(number): PlanReason.INITIAL for number in range(len(self._steps))}
         affected = dict.fromkeys(self._compiled.closure(self._request.seeds), PlanReason.DOWNSTREAM)
         affected.update(dict.fromkeys(self._request.seeds, PlanReason.SEED))
-        for number in range(len(self._steps)):
-            if StepNo(number) not in self._base.results:
-                affected.setdefault(StepNo(number), PlanReason.NO_BASE_OUTPUT)
+        missing = [StepNo(number) for number in range(len(self._steps)) if StepNo(number) not in self._base.results]
+        for step in missing:
+            affected.setdefault(step, PlanReason.NO_BASE_OUTPUT)
+        for step in self._compiled.closure(missing):  # what nobody has may turn out otherwise than what they read
+            affected.setdefault(step, PlanReason.DOWNSTREAM)
         return affected
 
     def _steps_by_level(self) -> list[list[StepNo]]:
@@ -354,6 +355,12 @@ def hit_decision(hit: CacheHit, age_s: float | None = None) -> CacheDecision:
         source_step_id=entry.producer.step_id,
         age_s=age_s,
     )
+
+
+def _changes(before: JsonObject, after: JsonObject) -> list[str]:
+    """Where the payloads differ; the whole payload when that is in more places than are worth listing."""
+    changed = changed_pointers(before, after, limit=CHANGES_MAX)
+    return changed if len(changed) < CHANGES_MAX else [""]
 
 
 def _overlaps(read: str, changed: str) -> bool:
