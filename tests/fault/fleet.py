@@ -94,10 +94,12 @@ class Fleet:
         return engine
 
     def close(self) -> None:
-        """Every engine is dead."""
+        """Every engine is dead; the ends of their logs are in the test's output, which is shown when it failed."""
         for engine in self.engines:
             engine.process.cont()
             engine.process.kill()
+            tail = "\n".join(engine.process.log.splitlines()[-60:])
+            sys.stdout.write(f"--- {engine.name} ---\n{tail}\n")
 
     async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         """A connection to the engines' database."""
@@ -137,8 +139,8 @@ class Fleet:
         assert doubly_started(ledger) == ()
 
 
-def workflow(name: str, needs: Sequence[Sequence[int]], *, ms: int) -> workflow_pb2.Workflow:
-    """Steps s0, s1 …, each sleeping `ms`, that wait for earlier ones; no result is cached."""
+def workflow(name: str, needs: Sequence[Sequence[int]], *, ms: int, is_cached: bool = False) -> workflow_pb2.Workflow:
+    """Steps s0, s1 …, each sleeping `ms`, that wait for earlier ones."""
     builder = WorkflowBuilder(name, version="1.0.0")
     for n, before in enumerate(needs):
         builder.step(
@@ -146,7 +148,7 @@ def workflow(name: str, needs: Sequence[Sequence[int]], *, ms: int) -> workflow_
             skill="f.sleep",
             needs=[f"s{other}" for other in before],
             input={"ms": ms, "step": n, "salt": expression("trigger.salt")},
-            cache=False,
+            cache=is_cached,
             backoff_ms=50,
             max_attempts=5,
         )
