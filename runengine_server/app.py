@@ -1,9 +1,10 @@
 """The composition root: the only place that knows every part."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from random import Random
 from time import monotonic
 from typing import Any
@@ -32,12 +33,14 @@ from runengine_server.adapters.tokens.anonymous import AnonymousAuthenticator
 from runengine_server.adapters.tokens.static_tokens import StaticTokens
 from runengine_server.adapters.valkey.output_cache import open_valkey_cache
 from runengine_server.config import ConfigurationError, Settings
+from runengine_server.domain.errors import UnavailableError
 from runengine_server.domain.ids import RunKey
 from runengine_server.domain.plan import RebuildPlan
 from runengine_server.ports.authenticator import Authenticator
 from runengine_server.ports.observer import Observer
 from runengine_server.ports.output_cache import OutputCache
 from runengine_server.ports.run_store import RunFacts
+from runengine_server.ports.skill_runner import SkillRunner
 from runengine_server.rpc.conversion.workflow import read_workflow
 from runengine_server.rpc.server import RpcServer
 from runengine_server.rpc.settings import RpcSettings, TlsFiles
@@ -54,6 +57,7 @@ from runengine_server.service.watch_run import WatchRuns
 from runengine_server.service.workflow_catalogue import WorkflowCatalogue
 
 PARTITIONS_S = 60.0
+FLUSH_S = 0.5
 
 
 class SystemClock:
@@ -141,69 +145,43 @@ async def run_engine(
         UnavailableError: PostgreSQL cannot be reached.
     """
     async with AsyncExitStack() as stack:
-        enter = stack.enter_async_context
-        database = await enter(_database(settings, settings.database_connections, PINNED_PLANS))
-        ticks = await enter(_database(settings, settings.scheduler_settings().pipelines, PINNED_PLANS))
-        heartbeats = await enter(_database(settings, 1))
-        skills = await enter(_skill_runner(settings, local_skills))
+        databases = await _open_databases(stack, settings)
+        skills = await stack.enter_async_context(_skill_runner(settings, local_skills))
         hub = EventHub()
         signals = Signals(_hints(settings, hub, lambda: signals))
         observer: Observer = ObserverGroup([log, WatcherObserver(signals.hints)])
-        clock = SystemClock()
-        cold = PostgresOutputCache(database)
-        tiers = await enter(_tiers(settings, database, cold, clock))
-        cache = ObservedOutputCache(tiers or cold, observer)
-        run_store = PostgresRunStore(database)
-        workflow_store = PostgresWorkflowStore(database)
-        catalogue = WorkflowCatalogue(workflow_store)
-        progress = InMemoryProgressBoard()
-        registry = PostgresEngineRegistry(heartbeats)
-        scheduler = signals.scheduler = assemble_scheduler(
-            queue=PostgresStepQueue(ticks),
-            registry=registry,
-            store=run_store,
-            workflows=catalogue,
-            cache=cache,
+        cold = PostgresOutputCache(databases.general)
+        tiers = await stack.enter_async_context(_tiers(settings, databases.general, cold))
+        shared = _Shared(
+            store=PostgresRunStore(databases.general),
+            workflows=PostgresWorkflowStore(databases.general),
+            events=PostgresEventLog(databases.general),
+            registry=PostgresEngineRegistry(databases.heartbeats),
+            progress=InMemoryProgressBoard(),
+            cache=tiers or cold,
             skills=skills,
             observer=observer,
-            progress=progress,
-            clock=clock,
-            random=Random(),
-            settings=settings.scheduler_settings(),
         )
-        event_log = PostgresEventLog(database)
-        read = ReadRuns(reader=PostgresRunReader(database), workflows=catalogue, store=run_store, progress=progress)
-        services = UseCases(
-            start=StartRuns(
-                catalogue=catalogue,
-                workflows=workflow_store,
-                store=run_store,
-                cache=tiers or cold,  # a plan's lookups are no reads of a step: those are observed
-                skills=skills,
-                signal=signals,
-            ),
-            read=read,
-            watch=WatchRuns(read=read, events=SharedEventReads(event_log), hints=hub, clock=clock),
-            cancel=CancelRuns(read=read, store=run_store, signal=signals, observer=observer),
-            registry=Registry(store=workflow_store, skills=skills),
-        )
+        catalogue = WorkflowCatalogue(shared.workflows)
+        scheduler = signals.scheduler = _scheduler(settings, databases, shared, catalogue)
+        services = _use_cases(databases, shared, catalogue, hub, signals)
         await _register_directory(settings, services.registry)
         rpc = RpcServer(
             services=services,
             authenticator=authenticator or _authenticator(settings),
             settings=_rpc_settings(settings),
         )
-        tasks = await enter(anyio.create_task_group())
-        if tiers is not None:
-            tasks.start_soon(tiers.run)
-        for work in (
-            run_store.creations.run,
-            signals.hints.run,
-            EventPoller(event_log, hub).run,
-            scheduler.run,
-        ):
-            tasks.start_soon(work)
-        tasks.start_soon(_keep_partitions, registry)
+        await stack.enter_async_context(
+            _running(
+                shared.store.creations.run,
+                signals.hints.run,
+                EventPoller(shared.events, hub).run,
+                partial(_keep_partitions, shared),
+                *([tiers.run] if tiers is not None else []),
+            )
+        )
+        # Inside the rest: its last words, at the end, still reach other engines and the hot cache.
+        await stack.enter_async_context(_scheduling(scheduler, signals.hints))
         await rpc.start()
         await rpc.set_serving(is_serving=True)
         try:
@@ -212,7 +190,104 @@ async def run_engine(
             with anyio.CancelScope(shield=True):
                 await scheduler.drain()
                 await rpc.drain(settings.drain_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Databases:
+    """Connections by use: ticks and heartbeats never wait behind anything else."""
+
+    general: Database
+    ticks: Database
+    heartbeats: Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shared:
+    """What use cases and scheduler both work with."""
+
+    store: PostgresRunStore
+    workflows: PostgresWorkflowStore
+    events: PostgresEventLog
+    registry: PostgresEngineRegistry
+    progress: InMemoryProgressBoard
+    cache: OutputCache
+    skills: SkillRunner
+    observer: Observer
+
+
+def _scheduler(settings: Settings, databases: _Databases, shared: _Shared, catalogue: WorkflowCatalogue) -> Scheduler:
+    return assemble_scheduler(
+        queue=PostgresStepQueue(databases.ticks),
+        registry=shared.registry,
+        store=shared.store,
+        workflows=catalogue,
+        cache=ObservedOutputCache(shared.cache, shared.observer),
+        skills=shared.skills,
+        observer=shared.observer,
+        progress=shared.progress,
+        clock=SystemClock(),
+        random=Random(),
+        settings=settings.scheduler_settings(),
+    )
+
+
+def _use_cases(
+    databases: _Databases, shared: _Shared, catalogue: WorkflowCatalogue, hub: EventHub, signals: Signals
+) -> UseCases:
+    read = ReadRuns(
+        reader=PostgresRunReader(databases.general),
+        workflows=catalogue,
+        store=shared.store,
+        progress=shared.progress,
+    )
+    return UseCases(
+        start=StartRuns(
+            catalogue=catalogue,
+            workflows=shared.workflows,
+            store=shared.store,
+            cache=shared.cache,  # unobserved: a plan's look-ups are no reads of a step
+            skills=shared.skills,
+            signal=signals,
+        ),
+        read=read,
+        watch=WatchRuns(read=read, events=SharedEventReads(shared.events), hints=hub, clock=SystemClock()),
+        cancel=CancelRuns(read=read, store=shared.store, signal=signals, observer=shared.observer),
+        registry=Registry(store=shared.workflows, skills=shared.skills),
+    )
+
+
+@asynccontextmanager
+async def _running(*work: Callable[[], Coroutine[object, object, None]]) -> AsyncIterator[None]:
+    """The work runs while the context is open."""
+    async with anyio.create_task_group() as tasks:
+        for each in work:
+            tasks.start_soon(each)
+        try:
+            yield
+        finally:
             tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _scheduling(scheduler: Scheduler, hints: PostgresHints) -> AsyncIterator[None]:
+    """Steps are run while the context is open; at its end other engines hear that there is work for them."""
+    try:
+        async with _running(scheduler.run):
+            yield
+    finally:
+        hints.announce_ready(is_local=False)
+        with anyio.CancelScope(shield=True):
+            await hints.flush(FLUSH_S)
+
+
+async def _open_databases(stack: AsyncExitStack, settings: Settings) -> _Databases:
+    enter = stack.enter_async_context
+    pipelines = settings.scheduler_settings().pipelines
+    return _Databases(
+        general=await enter(_database(settings, settings.database_connections, PINNED_PLANS)),
+        ticks=await enter(_database(settings, pipelines, PINNED_PLANS)),
+        heartbeats=await enter(_database(settings, 1)),
+    )
 
 
 def _database(settings: Settings, connections_max: int, server_settings: Mapping[str, str] | None = None) -> Any:
@@ -274,16 +349,14 @@ def _only(group: ExceptionGroup[Exception]) -> Exception:
 
 
 @asynccontextmanager
-async def _tiers(
-    settings: Settings, database: Database, cold: OutputCache, clock: SystemClock
-) -> AsyncIterator[TieredOutputCache | None]:
+async def _tiers(settings: Settings, database: Database, cold: OutputCache) -> AsyncIterator[TieredOutputCache | None]:
     if settings.redis_url is None:
         yield None
         return
     installation_id = str(await database.fetchval(sql("installation_id")))
     async with AsyncExitStack() as stack:
         try:
-            hot = await stack.enter_async_context(open_valkey_cache(settings.redis_url, installation_id, clock))
+            hot = await stack.enter_async_context(open_valkey_cache(settings.redis_url, installation_id, SystemClock()))
         except ValueError as error:
             raise ConfigurationError(f"REDIS_URL: {error}") from None
         yield TieredOutputCache(hot, cold)
@@ -309,7 +382,10 @@ def _authenticator(settings: Settings) -> Authenticator:
     return StaticTokens.from_file(settings.tokens_file)
 
 
-async def _keep_partitions(registry: PostgresEngineRegistry) -> None:
+async def _keep_partitions(shared: _Shared) -> None:
     while True:
         await anyio.sleep(PARTITIONS_S)
-        await registry.ensure_partitions()
+        try:
+            await shared.registry.ensure_partitions()
+        except UnavailableError as error:
+            shared.observer.database_unavailable(str(error.__cause__ or error))

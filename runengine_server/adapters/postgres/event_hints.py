@@ -50,6 +50,8 @@ class PostgresHints:
         self._outgoing = Hints()
         self._arrived = anyio.Event()
         self._notifier_pid = 0
+        self._is_sending = False
+        self._sent = anyio.Event()
 
     def announce_events(self, runs: Collection[RunKey]) -> None:
         """These runs have new events."""
@@ -69,6 +71,13 @@ class PostgresHints:
         self._on_cancelled(runs)
         self._outgoing.add_cancelled(runs)
         self._arrived.set()
+
+    async def flush(self, timeout_s: float) -> None:
+        """Give what was announced a moment to be sent, at most `timeout_s`."""
+        with anyio.move_on_after(timeout_s):
+            while self._arrived.is_set() or self._is_sending:
+                self._sent = anyio.Event()
+                await self._sent.wait()
 
     async def run(self) -> None:
         """Listen and notify until cancelled; a lost connection is replaced."""
@@ -121,12 +130,16 @@ class PostgresHints:
             await self._arrived.wait()
             self._arrived = anyio.Event()
             hints, self._outgoing = self._outgoing, Hints()
+            self._is_sending = True
             try:
                 await _send(connection, encode_hints(hints))
             except LOST:
                 self._outgoing.merge(hints)
                 self._arrived.set()
                 raise
+            finally:
+                self._is_sending = False
+            self._sent.set()
             works()
             await anyio.sleep(NOTIFY_SPACING_S)
 
