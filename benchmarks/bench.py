@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Self
 
 from benchmarks.cpu import CpuTimes, Processes
@@ -120,7 +120,21 @@ def child(resources: ExitStack, *command: str, on_line: Callable[[str], None] = 
 def measured(
     work: str, *, n: int, steps: int, seconds: float, latencies_s: Sequence[float], cpu: CpuTimes
 ) -> Measurement:
-    """The measurement, with the load of the moment."""
+    """The measurement, with the state of the machine at this moment."""
     return Measurement(
-        work=work, n=n, steps=steps, seconds=seconds, latencies_s=latencies_s, cpu=cpu, load=os.getloadavg()[0]
+        work=work,
+        n=n,
+        steps=steps,
+        seconds=seconds,
+        latencies_s=latencies_s,
+        cpu=cpu,
+        load=os.getloadavg()[0],
+        yardstick_s=_yardstick_s(),
     )
+
+
+def _yardstick_s() -> float:
+    begun = thread_time()
+    for _ in range(200_000):
+        pass
+    return thread_time() - begun

@@ -9,7 +9,7 @@ from benchmarks.cpu import CpuTimes
 
 HEADINGS = (
     "work", "N", "repeats", "steps/s: median (min–max)", "seconds", "p50 ms (min–max)", "p99 ms",
-    "CPU µs a step: engine", "PostgreSQL", "Valkey", "skills",
+    "CPU µs a step: engine", "PostgreSQL", "Valkey", "skills", "load", "yardstick ms",
 )  # fmt: skip
 
 
@@ -25,6 +25,7 @@ class Measurement:
         latencies_s: of each run from its start call to its end; in w4 of each call.
         cpu: used meanwhile.
         load: the machine's load average over the last minute.
+        yardstick_s: CPU time of a piece of Python that is always the same: how slow the processor was just then.
     """
 
     work: str
@@ -34,6 +35,7 @@ class Measurement:
     latencies_s: Sequence[float]
     cpu: CpuTimes
     load: float
+    yardstick_s: float
 
     @property
     def rate(self) -> float:
@@ -60,6 +62,7 @@ class Measurement:
             "valkey_us_per_step": self._us_per_step(self.cpu.valkey),
             "skills_us_per_step": self._us_per_step(self.cpu.skills),
             "load": round(self.load, 2),
+            "yardstick_ms": round(self.yardstick_s * 1e3, 2),
         }
 
     def _us_per_step(self, seconds: float) -> float:
@@ -90,4 +93,6 @@ def _cells(repeats: Sequence[Measurement]) -> list[str]:
         f"{median(p50s):.1f} ({min(p50s):.1f}–{max(p50s):.1f})",
         f"{median(each.latency_ms(99) for each in repeats):.1f}",
         *(f"{median(cpu):.0f}" if any(cpu) else "–" for cpu in cpus),
+        f"{median(each.load for each in repeats):.1f}",
+        f"{median(each.yardstick_s for each in repeats) * 1e3:.1f}",
     ]
