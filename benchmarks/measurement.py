@@ -94,5 +94,5 @@ def _cells(repeats: Sequence[Measurement]) -> list[str]:
         f"{median(each.latency_ms(99) for each in repeats):.1f}",
         *(f"{median(cpu):.0f}" if any(cpu) else "–" for cpu in cpus),
         f"{median(each.load for each in repeats):.1f}",
-        f"{median(each.yardstick_s for each in repeats) * 1e3:.1f}",
+        f"{median(each.yardstick_s for each in repeats) * 1e3:.2f}",
     ]
