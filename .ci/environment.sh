@@ -8,7 +8,11 @@ purpose=$1
 lock=deploy/locks/$purpose.txt
 
 # The folder is part of it: an environment names its own place in every script and cannot be moved.
-wanted=$(pwd; cksum pyproject.toml "$lock")
+contents() {
+    pwd
+    cksum pyproject.toml "deploy/locks/$1.txt"
+}
+wanted=$(contents "$purpose")
 stamp=.venv/.installed-$purpose
 if [ "$(cat "$stamp" 2>/dev/null || true)" = "$wanted" ] && .venv/bin/python -c '' 2>/dev/null; then
     exit 0
@@ -45,3 +49,6 @@ export PIP_DISABLE_PIP_VERSION_CHECK
     --requirement "$lock"
 .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 echo "$wanted" >"$stamp"
+if [ "$purpose" = test ]; then
+    contents demo >.venv/.installed-demo # The tests' environment holds the demo's; both locks agree on every version.
+fi

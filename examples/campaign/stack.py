@@ -28,7 +28,7 @@ class StackOptions:
     """Where the databases live and stay; None is a temporary folder, gone however this process ends."""
     grpc_address: str = "127.0.0.1:0"
     engine_settings: dict[str, str] = field(default_factory=dict)
-    """Environment variables of the engine, over all others."""
+    """Environment variables of the engine, over all others; skill targets among them come before the campaign's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +76,7 @@ def campaign_stack(
 
         since = monotonic()
         urls = {"DATABASE_URL": databases.database_url, "REDIS_URL": databases.redis_url}
-        engine = stack.enter_context(
-            _engine(options, {**urls, "RUNENGINE_SKILLS": f"*=grpc://{skills_address}"}, on_line)
-        )
+        engine = stack.enter_context(_engine(options, urls, skills_address, on_line))
         told = engine.wait_for(lambda line: line.startswith(_ENGINE_READY))
         target = told[-1].removeprefix(_ENGINE_READY)
         token = next(line.removeprefix(_TOKEN_LINE) for line in told if line.startswith(_TOKEN_LINE))
@@ -104,17 +102,17 @@ def _skills(options: StackOptions, on_line: Callable[[str, str], None]) -> Child
     )
 
 
-def _engine(options: StackOptions, settings: dict[str, str], on_line: Callable[[str, str], None]) -> Child:
+def _engine(
+    options: StackOptions, urls: dict[str, str], skills_address: str, on_line: Callable[[str, str], None]
+) -> Child:
+    settings = {"RUNENGINE_GRPC_ADDRESS": options.grpc_address, "RUNENGINE_LOG_FORMAT": "console"}
+    settings |= options.engine_settings
+    targets = [settings.get("RUNENGINE_SKILLS", ""), f"*=grpc://{skills_address}"]
+    settings["RUNENGINE_SKILLS"] = ",".join(filter(None, targets))
     return Child(
         "engine",
         ["runengine_server", "dev"],
-        environment={
-            **clean_environment(),
-            "RUNENGINE_GRPC_ADDRESS": options.grpc_address,
-            "RUNENGINE_LOG_FORMAT": "console",
-            **settings,
-            **options.engine_settings,
-        },
+        environment={**clean_environment(), **settings, **urls},
         # What it says to be pasted into a shell is for whoever runs the stack to say, and the token is in it.
         on_line=lambda line: None if line.startswith("export ") else on_line("engine", line),
     )
