@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from runengine_client.pb.runengine.v1 import run_pb2, skill_runner_pb2
-from runengine_server.adapters.skills.struct_values import object_of
+from runengine_server.adapters.skills.struct_values import object_of, seconds_of
 from runengine_server.domain.artifact import ProducedArtifact
 from runengine_server.domain.failure import OUTPUT_TOO_LARGE, SKILL_FAILED, SKILL_PROTOCOL_ERROR, Failure
 from runengine_server.ports.skill_runner import Failed, Outcome, ProgressListener, Succeeded
@@ -74,6 +74,7 @@ class CallReader:
     def _take_accepted(self, accepted: skill_runner_pb2.ExecuteAccepted) -> None:
         if self.is_accepted:
             raise ProtocolError("The runner sent `accepted` twice")
+        _require_text(accepted.worker_id, accepted.skill_version, accepted.cache_version)
         self.is_accepted = True
         self.worker_id = accepted.worker_id[:200]
         self._skill_version = accepted.skill_version
@@ -88,6 +89,7 @@ class CallReader:
             raise ProtocolError(f"The runner sent more than {ARTIFACTS_MAX} artifacts")
         if not artifact.type or not artifact.uri or artifact.size_bytes < 0:
             raise ProtocolError("The runner sent an artifact without type, uri or size")
+        _require_text(artifact.type, artifact.uri, artifact.filename)
         if not _SHA256.match(artifact.content_hash):
             raise ProtocolError("The runner sent an artifact whose content_hash is no SHA-256")
         self._artifacts.append(
@@ -115,7 +117,7 @@ class CallReader:
         )
 
     def _failure(self, failure: skill_runner_pb2.ExecuteFailure) -> Failed:
-        retry_after_s = failure.retry_after.ToTimedelta().total_seconds() if failure.HasField("retry_after") else 0.0
+        retry_after_s = seconds_of(failure.retry_after) if failure.HasField("retry_after") else 0.0
         return Failed(
             failure=Failure(
                 code=failure.code if _CODE.match(failure.code) else SKILL_FAILED,
@@ -129,6 +131,12 @@ class CallReader:
 
     def _too_large(self, message: str) -> Failed:
         return Failed(failure=Failure(code=OUTPUT_TOO_LARGE, message=message), worker_id=self.worker_id)
+
+
+def _require_text(*texts: str) -> None:
+    """Raise ProtocolError for text that PostgreSQL cannot hold."""
+    if any("\0" in text for text in texts):
+        raise ProtocolError("The runner sent a text with a NUL character")
 
 
 def _reported_at(progress: run_pb2.StepProgress) -> datetime:

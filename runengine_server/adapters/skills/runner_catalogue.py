@@ -8,7 +8,7 @@ import anyio
 import grpc
 
 from runengine_client.pb.runengine.v1 import skill_runner_pb2, skill_runner_pb2_grpc
-from runengine_server.adapters.skills.struct_values import object_of
+from runengine_server.adapters.skills.struct_values import object_of, seconds_of
 from runengine_server.domain.ids import SkillId
 from runengine_server.ports.skill_runner import SkillInfo
 
@@ -53,7 +53,7 @@ class RunnerCatalogue:
             return False
         finally:
             self.asked.set()
-        self.skills = {skill.skill_id: _info_of(skill) for skill in answer.skills[:SKILLS_MAX] if skill.skill_id}
+        self.skills = {skill.skill_id: _info_of(skill) for skill in answer.skills[:SKILLS_MAX] if _is_usable(skill)}
         self.is_known = True
         return True
 
@@ -76,10 +76,13 @@ class RunnerCatalogue:
                     break
 
 
+def _is_usable(skill: skill_runner_pb2.Skill) -> bool:
+    """Whether it has an id and versions that PostgreSQL can hold."""
+    return bool(skill.skill_id) and "\0" not in skill.skill_id + skill.version + skill.cache_version
+
+
 def _info_of(skill: skill_runner_pb2.Skill) -> SkillInfo:
-    default_timeout_s = (
-        skill.default_timeout.ToTimedelta().total_seconds() if skill.HasField("default_timeout") else 0.0
-    )
+    default_timeout_s = seconds_of(skill.default_timeout) if skill.HasField("default_timeout") else 0.0
     return SkillInfo(
         skill_id=SkillId(skill.skill_id),
         version=skill.version,

@@ -7,6 +7,7 @@ import grpc
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
+from runengine_server.adapters.skills.struct_values import seconds_of
 from runengine_server.domain.failure import (
     OUTPUT_TOO_LARGE,
     SKILL_FAILED,
@@ -80,5 +81,5 @@ def _retry_after_s(problem: grpc.aio.AioRpcError) -> float | None:
         for detail in details:
             retry = RetryInfo()
             if detail.Is(RetryInfo.DESCRIPTOR) and detail.Unpack(retry):
-                return max(0.0, retry.retry_delay.ToTimedelta().total_seconds()) or None
+                return max(0.0, seconds_of(retry.retry_delay)) or None
     return None

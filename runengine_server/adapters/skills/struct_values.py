@@ -1,5 +1,6 @@
-"""Reads protobuf's Struct as the JSON it stands for: whole numbers within ±(2^53−1) are integers."""
+"""Reads protobuf's Struct as the JSON it stands for (whole numbers within ±(2^53−1) are integers), and Duration."""
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct, Value
 
 from runengine_server.domain.json_value import INTEGER_MAX, JsonObject, JsonValue
@@ -8,6 +9,11 @@ from runengine_server.domain.json_value import INTEGER_MAX, JsonObject, JsonValu
 def object_of(struct: Struct) -> JsonObject:
     """The JSON object a Struct stands for."""
     return {key: _value_of(value) for key, value in struct.fields.items()}
+
+
+def seconds_of(duration: Duration) -> float:
+    """A duration in seconds, whatever its fields say: ToTimedelta raises for those that no timedelta can hold."""
+    return float(duration.seconds + duration.nanos / 1e9)
 
 
 def _value_of(value: Value) -> JsonValue:
