@@ -156,7 +156,7 @@ async def run_engine(
             store=PostgresRunStore(databases.general),
             workflows=PostgresWorkflowStore(databases.general),
             events=PostgresEventLog(databases.general),
-            registry=PostgresEngineRegistry(databases.heartbeats),
+            registry=PostgresEngineRegistry(databases.heartbeats, databases.general),
             progress=InMemoryProgressBoard(),
             cache=tiers or cold,
             skills=skills,

@@ -54,18 +54,24 @@ class PostgresStepQueue:
 class PostgresEngineRegistry:
     """EngineRegistry: one row an engine, renewed on the database's clock, over a connection of its own."""
 
-    def __init__(self, database: Database) -> None:
-        """Use connections of `database`, which no other work can occupy."""
-        self._database = database
+    def __init__(self, heartbeats: Database, housekeeping: Database | None = None) -> None:
+        """Use connections of `heartbeats`, which no other work can occupy, to register and renew.
+
+        Args:
+            heartbeats: for registering and renewing.
+            housekeeping: for everything that may wait for locks; by default the same.
+        """
+        self._heartbeats = heartbeats
+        self._database = housekeeping or heartbeats
         self._overdue_at_s = 0.0
 
     async def register(self, engine_id: str, description: str, lease_s: float) -> EngineNo:
         """See the port."""
-        return EngineNo(await self._database.fetchval(sql("engine_register"), engine_id, description, lease_s))
+        return EngineNo(await self._heartbeats.fetchval(sql("engine_register"), engine_id, description, lease_s))
 
     async def renew(self, engine: EngineNo, lease_s: float) -> bool:
         """See the port."""
-        return await self._database.fetchval(sql("engine_renew"), engine, lease_s) is not None
+        return await self._heartbeats.fetchval(sql("engine_renew"), engine, lease_s) is not None
 
     async def retire(self, engine: EngineNo) -> Sequence[RunKey]:
         """See the port."""

@@ -2,11 +2,14 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import anyio
 import asyncpg
 import pytest
 
+from runengine_server.adapters.postgres.database import Database, open_database
+from runengine_server.adapters.postgres.step_queue import PostgresEngineRegistry
 from runengine_server.domain.ids import EngineNo, RunKey, StepNo
 from runengine_server.domain.states import FailurePolicy
 from runengine_server.ports.step_queue import Lease
@@ -62,6 +65,14 @@ async def expire(driven: HandDriven, engine: EngineNo) -> None:
     await driven.database.fetch(
         "UPDATE engines SET lease_until = clock_timestamp() - interval '1 second' WHERE engine = $1", engine
     )
+
+
+async def until_somebody_waits(database: Database) -> None:
+    with anyio.fail_after(10):
+        while True:
+            if await database.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                return
+            await anyio.sleep(0.01)
 
 
 # -- the fence
@@ -239,6 +250,33 @@ async def test_overdue_leases_are_taken_back_from_the_living(driven: HandDriven)
     await driven.database.fetch("UPDATE step_queue SET leased_at = leased_at - interval '11.5 seconds'")
     assert await driven.registry.reap() == [stuck.key]
     assert [held.run for held in await driven.queue.owned(engine)] == [slow.key]
+
+
+async def test_heartbeats_wait_for_nothing(driven: HandDriven) -> None:
+    """An engine's lease is renewed at once while its own reaper waits for a run that another transaction holds."""
+    dead = await driven.engine()
+    run = await driven.started(wide(1))
+    await lease(driven, dead)
+    await expire(driven, dead)
+    async with open_database(driven.url, connections_max=1) as heartbeats:
+        registry = PostgresEngineRegistry(heartbeats, driven.database)
+        alive = await registry.register(str(uuid4()), "alive", 60.0)
+        reaped = anyio.Event()
+
+        async def reap() -> None:
+            assert await registry.reap() == [run.key]
+            reaped.set()
+
+        async with (
+            anyio.create_task_group() as tasks,
+            driven.database.connection() as connection,
+            connection.transaction(),
+        ):
+            await connection.fetch("SELECT FROM run_progress WHERE run = $1 FOR UPDATE", run.key)
+            tasks.start_soon(reap)
+            await until_somebody_waits(heartbeats)
+            assert await registry.renew(alive, 60.0)
+            assert not reaped.is_set()
 
 
 async def test_a_deadline_ends_a_run(driven: HandDriven) -> None:
