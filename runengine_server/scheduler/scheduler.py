@@ -21,7 +21,7 @@ from runengine_server.ports.progress import ProgressBoard
 from runengine_server.ports.run_store import RunFacts
 from runengine_server.ports.step_queue import EngineRegistry, Lease, StepQueue, Turn
 from runengine_server.scheduler.attempt import AttemptRunner, Settled, internal_failure
-from runengine_server.scheduler.attempts_in_flight import AttemptsInFlight
+from runengine_server.scheduler.attempts_in_flight import AttemptsInFlight, InFlight
 from runengine_server.scheduler.preparation import CannotResolve, Execute, Preparation, Prepared, Reuse
 from runengine_server.scheduler.reporting import Reporting
 from runengine_server.scheduler.run_contexts import RunContext, RunContexts
@@ -226,7 +226,7 @@ class Scheduler:
     def _begin(self, step: Prepared) -> None:
         match step:
             case Execute() if self._in_flight.is_cancelled(step.lease):
-                self._in_flight.remove(step.lease)
+                self._let_go(step.lease)
             case Execute():
                 self._reporting.step_started(step.context, step.lease)
                 if settled := self._attempts.execute_at_once(step):
@@ -245,7 +245,7 @@ class Scheduler:
             try:
                 prepared = await self._preparation.prepare(leases)
                 for lease in set(leases) - {step.lease for step in prepared}:
-                    self._in_flight.remove(lease)  # its run no longer exists
+                    self._let_go(lease)  # its run no longer exists
                 return prepared
             except UnavailableError as error:
                 self._reporting.database_unavailable(error)
@@ -267,12 +267,18 @@ class Scheduler:
             finally:
                 self._progress.clear(step.lease.run, step.context.compiled.workflow.steps[step.lease.step].step_id)
             return
-        held = self._in_flight.remove(step.lease)  # cancelled: the lease is gone
+        held = self._let_go(step.lease)  # cancelled: the lease is gone
         if held is not None and held.is_unwanted:
             try:
                 await self._attempts.abandon(step)
             except Exception as error:
                 self._reporting.internal_failure(step.lease, error)
+
+    def _let_go(self, lease: Lease) -> InFlight | None:
+        """Free the slot of a lease that no turn will settle."""
+        held = self._in_flight.remove(lease)
+        self.wake()
+        return held
 
     def _fail_internally(self, lease: Lease, error: Exception) -> None:
         self._reporting.internal_failure(lease, error)

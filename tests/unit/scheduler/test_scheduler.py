@@ -275,8 +275,6 @@ async def test_leases_of_runs_that_are_gone_hold_no_slot() -> None:
         on.store.facts = without  # type: ignore[method-assign,assignment]
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(on.scheduler.run)
-            await on.bell.until(lambda: on.tables.queue[gone, 0].engine is not None)  # type: ignore[index]
-            on.scheduler.wake()
             assert await on.ended(kept) == [RunStatus.COMPLETED]
             tasks.cancel_scope.cancel()
 
@@ -327,6 +325,19 @@ async def test_a_run_cancelled_while_it_is_prepared_starts_nothing() -> None:
         await on.ended(other)
         assert not on.skills.called("a") or on.skills.called("a")[0].run_id == on.ids[other]
         assert on.scheduler.attempts_in_flight == 0
+
+
+async def test_a_cancelled_attempt_makes_room() -> None:
+    """The slot of a cancelled attempt is used at once."""
+    async with stage(replace(BY_SIGNAL, attempts_max=1)) as on:
+        on.skills.hold("held")
+        run = await on.start(workflow(step("held"), name="held"))
+        await on.bell.until(lambda: len(on.skills.calls) == 1)
+        other = await on.start(chain(), {"x": 1})
+        await _settle_down(on)
+        assert await on.store.cancel(TENANT, on.ids[run], "ann", "")
+        on.scheduler.cancel_attempts([run])
+        assert await on.ended(other) == [RunStatus.COMPLETED]
 
 
 async def test_a_deadline_cancels_attempts() -> None:
