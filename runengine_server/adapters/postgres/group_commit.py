@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from runengine_server.domain.errors import ExhaustedError
+from runengine_server.domain.errors import ExhaustedError, UnavailableError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -19,7 +19,10 @@ class GroupCommit(Generic[T, R]):
     def __init__(
         self, commit: Callable[[Sequence[T]], Awaitable[Sequence[R]]], *, batch_max: int, waiting_max: int
     ) -> None:
-        """Commit batches of at most `batch_max` with `commit`, which answers in order or raises for the whole batch."""
+        """Commit batches of at most `batch_max` with `commit`.
+
+        It answers in order. When it raises, nothing was committed, except that an UnavailableError leaves that open.
+        """
         self._commit = commit
         self._batch_max = batch_max
         self._waiting_max = waiting_max
@@ -40,22 +43,30 @@ class GroupCommit(Generic[T, R]):
         return await answer
 
     async def run(self) -> None:
-        """Commit batches until cancelled; a failed batch fails its calls and the next one is tried."""
+        """Commit batches until cancelled; what fails fails its calls, and the next batch is tried."""
         try:
             while True:
                 await self._arrived.wait()
                 batch, self._waiting = self._waiting[: self._batch_max], self._waiting[self._batch_max :]
                 if not self._waiting:
                     self._arrived.clear()
-                await self._commit_batch(batch)
+                # Whoever gave up before its turn gets nothing done: under load that work would only delay the others.
+                await self._commit_batch([(item, answer) for item, answer in batch if not answer.done()])
         finally:
             for _, answer in self._waiting:
                 answer.cancel()
 
     async def _commit_batch(self, batch: Sequence[tuple[T, "asyncio.Future[R]"]]) -> None:
+        if not batch:
+            return
         try:
             answers = await self._commit([item for item, _ in batch])
         except Exception as error:
+            if len(batch) > 1 and not isinstance(error, UnavailableError):
+                # One item cannot be committed, and nothing was: the others must not suffer for it.
+                for single in batch:
+                    await self._commit_batch([single])
+                return
             for _, future in batch:
                 if not future.done():
                     future.set_exception(error)
