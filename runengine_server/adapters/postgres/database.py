@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 
-from runengine_server.domain.errors import UnavailableError
+from runengine_server.domain.errors import InvalidError, UnavailableError
 
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
@@ -106,7 +106,10 @@ class Database:
 
 
 class database_errors:  # noqa: N801 - reads as a statement: `with database_errors():`
-    """Turns what asyncpg raises when the server is away, restarting or too slow into UnavailableError."""
+    """Turns what asyncpg raises into the core's errors.
+
+    When the server is away, restarting or too slow: UnavailableError. For text no database can hold: InvalidError.
+    """
 
     def __enter__(self) -> None:
         """Nothing to do."""
@@ -118,6 +121,12 @@ class database_errors:  # noqa: N801 - reads as a statement: `with database_erro
                 "DATABASE_UNAVAILABLE",
                 "the database cannot be reached right now; try again shortly",
                 retry_after_s=1.0,
+            ) from error
+        if isinstance(error, asyncpg.CharacterNotInRepertoireError) or (
+            isinstance(error, asyncpg.DataError) and isinstance(error.__cause__, UnicodeEncodeError)
+        ):
+            raise InvalidError(
+                "VALIDATION_FAILED", "a text contains U+0000 or half a surrogate pair; send plain Unicode text"
             ) from error
 
 
