@@ -68,7 +68,8 @@ def development(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Developmen
     (folder / "protos").symlink_to(REPOSITORY / "protos")
     port = free_port()
     greeting = folder / "greeting.py"
-    greeting.write_text(block("python", "serve_skills").replace("127.0.0.1:7002", f"127.0.0.1:{port}"))
+    program = block("python", "serve_skills").replace("127.0.0.1:7002", f"127.0.0.1:{port}")
+    greeting.write_text(program.replace('"artifacts"', repr(str(folder / "artifacts"))))
     (folder / "hello.yaml").write_text(block("yaml", "workflowName"))
     (variable,) = re.findall(r"^RUNENGINE_SKILLS='(\S+)' make dev$", README, re.MULTILINE)
     dev = [sys.executable, "-m", "examples.campaign.dev", "--folder", folder / "dev", "--grpc-address", "127.0.0.1:0"]
