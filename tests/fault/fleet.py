@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -22,7 +22,7 @@ from runengine_server.adapters.embedded.port import free_port
 from runengine_server.domain.states import RunEventType, RunStatus, StepStatus
 
 from ..support.engine_process import EngineProcess, EngineSettings
-from ..support.invariants import Acknowledged, SeenEvent, WatcherLog, check_invariants, report
+from ..support.invariants import Acknowledged, SeenEvent, WatcherLog, check_invariants, report, run_fingerprints
 from ..support.processes import ManagedProcess
 
 LEASE_S = 0.75
@@ -125,13 +125,25 @@ class Fleet:
                 return RunStatus[item.run.status.name]
         raise AssertionError("a watch ends with the run's end or an error")
 
-    async def check(self, *, has_ledger: bool = True) -> None:
+    async def fingerprints(self, run_id: str) -> dict[str, str]:
+        """What is stored of a run, for `check(unchanged=…)`."""
+        connection = await self.connect()
+        try:
+            return await run_fingerprints(connection, [run_id])
+        finally:
+            await connection.close()
+
+    async def check(self, *, has_ledger: bool = True, unchanged: Mapping[str, str] | None = None) -> None:
         """Every invariant holds, with what watchers saw, the ledger and what was acknowledged; no call ran twice."""
         ledger = self.skills.ledger() if has_ledger else ()
         connection = await self.connect()
         try:
             violations = await check_invariants(
-                connection, watcher_logs=self.watcher_logs, ledger=ledger, acknowledged=self.acknowledged
+                connection,
+                watcher_logs=self.watcher_logs,
+                ledger=ledger,
+                acknowledged=self.acknowledged,
+                unchanged=unchanged,
             )
         finally:
             await connection.close()
@@ -140,19 +152,23 @@ class Fleet:
 
 
 def workflow(name: str, needs: Sequence[Sequence[int]], *, ms: int, is_cached: bool = False) -> workflow_pb2.Workflow:
-    """Steps s0, s1 …, each sleeping `ms`, that wait for earlier ones."""
+    """Steps s0, s1 …, each sleeping `ms`, that wait for earlier ones; `salt` reaches all but s0 and s2."""
     builder = WorkflowBuilder(name, version="1.0.0")
     for n, before in enumerate(needs):
         builder.step(
             f"s{n}",
             skill="f.sleep",
             needs=[f"s{other}" for other in before],
-            input={"ms": ms, "step": n, "salt": expression("trigger.salt")},
+            input={
+                "ms": ms,
+                "step": n,
+                "salt": expression("run.id" if n in (0, 2) and not is_cached else "trigger.salt"),
+            },
             cache=is_cached,
             backoff_ms=50,
             max_attempts=5,
         )
-    return builder.build()
+    return builder.change("salt.update", seeds=["s1"]).build()
 
 
 DIAMOND = ((), (0,), (0,), (1, 2))

@@ -20,7 +20,7 @@ from runengine_client import RunEngineClient, RunHandle
 from runengine_server.domain.states import RunStatus
 
 from ..support.invariants import Acknowledged
-from .fleet import CAMPAIGN, LEASE_S, Fleet, until, workflow
+from .fleet import CAMPAIGN, LEASE_S, Engine, Fleet, until, workflow
 from .postgres_owner import RestartablePostgres
 from .socket_proxy import SocketProxy
 
@@ -158,7 +158,7 @@ async def test_valkey_freezes(fleet: Fleet, stack, record_property) -> None:
         handle = await client.start("valkey", {"salt": salt})
         fleet.acknowledged.append(Acknowledged(run_id=handle.id))
         assert await fleet.watch(handle) is RunStatus.COMPLETED
-        return "Cache hit (Redis)" in engine.process.log
+        return await _says(engine, "Cache hit (Redis)")
 
     async with engine.process.client() as client:
         await client.register_workflow(workflow("valkey", CAMPAIGN, ms=5, is_cached=True))
@@ -168,10 +168,15 @@ async def test_valkey_freezes(fleet: Fleet, stack, record_property) -> None:
                 await run(client, salt)
             record_property("three_runs_s", round(monotonic() - begun, 2))
             assert _state(stack.valkey_pid) == "T", "it was frozen all the time"
-        assert "Cache hit (DB)" in engine.process.log and "Cache hit (Redis)" not in engine.process.log
+        await until(lambda: _says(engine, "Cache hit (DB)"), "the log says where it was found")
+        assert "Cache hit (Redis)" not in engine.process.log
         record_property("recovery_s", round(await until(lambda: run(client, "two"), "Valkey is used again"), 2))
     assert engine.process.is_running
     await fleet.check()
+
+
+async def _says(engine: Engine, line: str) -> bool:
+    return line in engine.process.log
 
 
 async def _has_recovered(fleet: Fleet, crashes_after: datetime) -> bool:
