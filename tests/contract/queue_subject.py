@@ -52,6 +52,9 @@ MISS = CacheDecision(outcome=CacheOutcome.MISS, miss_reason=MissReason.NEVER_SEE
 TIMEOUT_MS = 60_000
 LONG_MS = 3_600_000
 
+QUEUED, RUNNING, COMPLETED, FAILED, CANCELLED = 1, 2, 3, 4, 5
+S_PENDING, S_READY, S_RUNNING, S_COMPLETED, S_SKIPPED, S_FAILED, S_CANCELLED = range(1, 8)
+
 Needs = Mapping[int, Sequence[int]]
 CHAIN: Needs = {0: (), 1: (0,), 2: (1,)}
 DIAMOND: Needs = {0: (), 1: (0,), 2: (0,), 3: (1, 2)}
@@ -188,6 +191,12 @@ class Subject:
     async def moves(self, run: RunKey) -> list[tuple[int | None, int | None, int | None]]:
         """Step, from and to of each event, artifacts left out."""
         return [(e[2], e[5], e[6]) for e in await self.history(run) if e[1] != 4]
+
+
+async def lease_one(subject: "Subject") -> Lease:
+    """The next lease, and no other."""
+    (lease,) = (await subject.tick(capacity=1)).leases
+    return lease
 
 
 def new_run(

@@ -1,0 +1,132 @@
+"""What creating, cancelling and loading runs must do, in memory and on PostgreSQL."""
+
+from uuid import uuid4
+
+import anyio
+import pytest
+
+from runengine_server.domain.ids import RunId, RunKey, StepNo, Tenant
+from runengine_server.domain.states import RunStatus
+from runengine_server.ports.run_store import CreatedRun, EarlierAnswer
+
+from .queue_subject import (
+    CANCELLED,
+    CHAIN,
+    COMPLETED,
+    DIAMOND,
+    QUEUED,
+    RUNNING,
+    S_CANCELLED,
+    S_PENDING,
+    S_READY,
+    S_RUNNING,
+    S_SKIPPED,
+    TENANT,
+    Subject,
+    binding,
+    lease_one,
+    new_run,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_reuse_at_creation_readies_the_rest(subject: Subject) -> None:
+    """Reused steps are skipped in the run's transaction; their dependents are ready, and read them by reference."""
+    base = await subject.create(CHAIN)
+    lease = await lease_one(subject)
+    for _ in range(3):
+        turn = await subject.tick(subject.executed(lease))
+        lease = turn.leases[0] if turn.leases else lease
+    update = await subject.create(CHAIN, reused={n: binding(base, subject.ids[base], n) for n in (0, 1)})
+    (lease,) = (await subject.tick()).leases
+    assert (lease.run, lease.step) == (update, 2)
+    outputs = await subject.store.outputs([(update, StepNo(0)), (base, StepNo(0))])
+    assert outputs[update, StepNo(0)].body == outputs[base, StepNo(0)].body
+    assert (await subject.tick(subject.executed(lease))).ended[0].status is RunStatus.COMPLETED
+    results = (await subject.store.base_results([update]))[update]
+    assert [results[StepNo(n)].producer_run for n in range(3)] == [base, base, update]
+
+
+async def test_a_reused_step_never_becomes_ready(subject: Subject) -> None:
+    """A step reused at creation is done, also when something it depends on is executed later."""
+    base = await subject.create(CHAIN)
+    lease = await lease_one(subject)
+    for _ in range(3):
+        turn = await subject.tick(subject.executed(lease))
+        lease = turn.leases[0] if turn.leases else lease
+    update = await subject.create(CHAIN, reused={1: binding(base, subject.ids[base], 1)})
+    leases = (await subject.tick()).leases
+    assert [(lease.run, lease.step) for lease in leases] == [(update, 0), (update, 2)]
+    turn = await subject.tick(subject.executed(leases[0]))
+    assert not turn.leases
+    assert (await subject.tick(subject.executed(leases[1]))).ended[0].status is RunStatus.COMPLETED
+
+
+async def test_a_run_that_only_reuses_is_complete(subject: Subject) -> None:
+    """A run without anything to execute is queued, running and completed at once."""
+    base = await subject.create({0: ()})
+    await subject.tick(subject.executed(await lease_one(subject)))
+    run = await subject.create({0: ()}, reused={0: binding(base, subject.ids[base], 0)})
+    assert await subject.moves(run) == [
+        (None, None, QUEUED),
+        (0, S_PENDING, S_SKIPPED),
+        (None, QUEUED, RUNNING),
+        (None, RUNNING, COMPLETED),
+    ]
+    assert not (await subject.tick()).leases
+
+
+async def test_a_request_id_starts_one_run(subject: Subject) -> None:
+    """The same request id gives the first answer, whether it comes later or at the same time."""
+    first = await subject.submit(new_run({0: ()}, request_id="r1"))
+    assert isinstance(first, CreatedRun)
+    again = await subject.submit(new_run({0: ()}, request_id="r1", digest="11" * 32))
+    assert again == EarlierAnswer(digest="00" * 32, answer=b"first")
+    answers: list[CreatedRun | EarlierAnswer] = []
+
+    async def submit() -> None:
+        answers.append(await subject.submit(new_run({0: ()}, request_id="r2")))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(submit)
+    assert sorted(isinstance(answer, CreatedRun) for answer in answers) == [False] * 4 + [True]
+    assert len((await subject.tick()).leases) == 2
+
+
+async def test_facts_and_base_say_what_was_created(subject: Subject) -> None:
+    """What the scheduler and a rebuild load is what the run was created with."""
+    run = await subject.create({0: ()})
+    facts = (await subject.store.facts([run, RunKey(999_999)]))[run]
+    assert (facts.run_id, facts.tenant, facts.payload, len(facts.plan)) == (subject.ids[run], TENANT, {"x": 1}, 1)
+    base = await subject.store.base(TENANT, subject.ids[run])
+    assert base is not None
+    assert (base.run, base.root_run, base.status, dict(base.results)) == (run, run, RunStatus.QUEUED, {})
+    assert await subject.store.base(Tenant("other"), subject.ids[run]) is None
+
+
+async def test_cancel_is_final(subject: Subject) -> None:
+    """After a cancel nothing is leased and no late result counts; the terminal event is last; twice is once."""
+    run = await subject.create(DIAMOND)
+    lease = await lease_one(subject)
+    assert await subject.cancel(run) is True
+    assert list((await subject.tick(subject.executed(lease))).accepted) == [False]
+    assert not (await subject.tick()).leases
+    assert (await subject.moves(run))[-5:] == [
+        (0, S_RUNNING, S_CANCELLED),
+        (1, S_PENDING, S_CANCELLED),
+        (2, S_PENDING, S_CANCELLED),
+        (3, S_PENDING, S_CANCELLED),
+        (None, RUNNING, CANCELLED),
+    ]
+    assert await subject.cancel(run) is False
+    assert await subject.store.cancel(Tenant("other"), subject.ids[run], "eve", "") is None
+    assert await subject.store.cancel(TENANT, RunId(str(uuid4())), "ann", "") is None
+
+
+async def test_a_queued_run_can_be_cancelled(subject: Subject) -> None:
+    """A run that never began goes from queued to cancelled."""
+    run = await subject.create({0: ()})
+    assert await subject.cancel(run) is True
+    assert (await subject.moves(run))[-2:] == [(0, S_READY, S_CANCELLED), (None, QUEUED, CANCELLED)]
