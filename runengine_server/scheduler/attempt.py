@@ -31,8 +31,6 @@ from runengine_server.scheduler.preparation import CannotResolve, Execute, Reuse
 from runengine_server.scheduler.run_contexts import RunContext
 from runengine_server.scheduler.timeouts import AttemptTimeouts
 
-_INTERNAL_ATTEMPTS_MAX = 3
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
@@ -220,15 +218,10 @@ class AttemptRunner:
 
 
 def internal_failure(lease: Lease) -> Settled:
-    """Settle a lease that the engine itself could not run: tried again twice, then failed, so that its run ends."""
+    """Settle a lease that the engine itself could not run or store; final, for the same would happen again."""
     failure = Failure(
-        code=INTERNAL,
-        message="the engine could not run the step; its log says why",
-        retryable=lease.attempt < _INTERNAL_ATTEMPTS_MAX,
-        attempt=lease.attempt,
+        code=INTERNAL, message="the engine could not run the step; its log says why", attempt=lease.attempt
     )
-    if failure.retryable:
-        return Settled(completion=AttemptFailed(lease=lease, failure=failure, delay_ms=1_000), context=None)
     return Settled(
         completion=StepFailed(lease=lease, failure=failure, run_failure=failure, is_attempted=True), context=None
     )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from runengine_server.domain.errors import UnavailableError
+from runengine_server.domain.failure import RUN_DEADLINE_EXCEEDED
 from runengine_server.domain.ids import RunKey
 from runengine_server.domain.plan import RebuildPlan
 from runengine_server.domain.states import RunStatus
@@ -22,15 +23,21 @@ class Reporting:
 
     def run_created(self, facts: RunFacts, plan: RebuildPlan, *, has_ready_steps: bool) -> None:
         """A run exists, with what its plan reuses; one without ready steps is complete already."""
+        if not has_ready_steps:
+            self._observer.run_started(facts.run_id, facts.workflow_name)
         for step in plan.steps:
             if (binding := step.binding) is not None:
                 if binding.cache is not None:
                     self._observer.cache_hit(*binding.cache)
                 self._observer.step_skipped(facts.run_id, step.step_id, binding.source)
         if not has_ready_steps:
-            self._observer.run_started(facts.run_id, facts.workflow_name)
             self._observer.run_completed(facts.run_id, 0)
         self._observer.runs_changed([facts.run])
+
+    def deadlines_passed(self, contexts: Mapping[RunKey, RunContext]) -> None:
+        """These runs were failed because their deadline has passed."""
+        for context in contexts.values():
+            self._observer.run_failed(context.facts.run_id, "", RUN_DEADLINE_EXCEEDED)
 
     def runs_changed(self, runs: Sequence[RunKey]) -> None:
         """These runs have new events."""

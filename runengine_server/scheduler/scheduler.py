@@ -344,6 +344,7 @@ class Scheduler:
             try:
                 reaped = await self._registry.reap()
                 late = await self._registry.enforce_deadlines()
+                self._reporting.deadlines_passed(await self._contexts.get(late))
             except UnavailableError as error:
                 self._reporting.database_unavailable(error)
                 continue

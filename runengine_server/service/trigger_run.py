@@ -16,6 +16,7 @@ from runengine_server.domain.states import CacheMode, FailurePolicy, PlanAction,
 from runengine_server.domain.workflow import StepDefinition
 from runengine_server.planner.compiled import CompiledWorkflow
 from runengine_server.planner.planning import PlanRequest
+from runengine_server.ports.clock import Clock
 from runengine_server.ports.output_cache import OutputCache
 from runengine_server.ports.run_store import CreatedRun, NewRun, RequestKey, RunFacts, RunStore
 from runengine_server.ports.skill_runner import SkillRunner
@@ -45,6 +46,7 @@ class StartRuns:
     cache: OutputCache
     skills: SkillRunner
     signal: WorkSignal
+    clock: Clock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +151,7 @@ async def store_run(
     created = await start.store.create(new)
     if not isinstance(created, CreatedRun):
         return repeated_answer(created, draft.request)
-    start.signal.run_created(_facts(draft, created.run, plan), plan, has_ready_steps=bool(new.ready))
+    start.signal.run_created(_facts(start, draft, created.run, plan), plan, has_ready_steps=bool(new.ready))
     return answer
 
 
@@ -231,7 +233,8 @@ def _timeout_ms(skills: SkillRunner, step: StepDefinition) -> int:
     return step.lease_timeout_ms(known.default_timeout_s, is_skill_known=known.info is not None)
 
 
-def _facts(draft: Draft, run: RunKey, plan: RebuildPlan) -> RunFacts:
+def _facts(start: StartRuns, draft: Draft, run: RunKey, plan: RebuildPlan) -> RunFacts:
+    deadline_s = draft.options.deadline_s
     return RunFacts(
         run=run,
         run_id=draft.run_id,
@@ -243,7 +246,7 @@ def _facts(draft: Draft, run: RunKey, plan: RebuildPlan) -> RunFacts:
         change=draft.change,
         base_run=draft.base.run if draft.base else None,
         plan=[(step.action, step.reason) for step in plan.steps],
-        deadline_at_s=None,
+        deadline_at_s=None if deadline_s is None else start.clock.now().timestamp() + deadline_s,
     )
 
 

@@ -1,10 +1,10 @@
 """Partially rebuild a completed run: what a change request affects is executed, the rest reused."""
 
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from runengine_server.domain.base_run import BaseRun
 from runengine_server.domain.caller import Caller, Scope
-from runengine_server.domain.errors import InvalidError, NotFoundError, PreconditionError, RunEngineError
+from runengine_server.domain.errors import InvalidError, PreconditionError, RunEngineError
 from runengine_server.domain.ids import RunId
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.merge_patch import merge_patch
@@ -17,6 +17,7 @@ from runengine_server.service.authorization import require
 from runengine_server.service.messages import TriggerAnswer, TriggerUpdateRequest
 from runengine_server.service.new_run import request_key
 from runengine_server.service.request_checks import canonical_payload, check_options, check_schema, check_skills_offered
+from runengine_server.service.run_lookup import parse_run_id, run_not_found
 from runengine_server.service.trigger_run import Draft, StartRuns, earlier_answer_or, plan_draft, store_run
 
 
@@ -64,13 +65,10 @@ async def find_base(start: StartRuns, caller: Caller, base_run_id: str) -> BaseR
         NotFoundError: RUN_NOT_FOUND.
         PreconditionError: BASE_RUN_NOT_COMPLETED.
     """
-    try:
-        run_id = RunId(str(UUID(base_run_id)))
-    except ValueError:
-        run_id = None
+    run_id = parse_run_id(base_run_id)
     base = await start.store.base(caller.tenant, run_id) if run_id else None
     if base is None:
-        raise NotFoundError("RUN_NOT_FOUND", f"there is no run {base_run_id!r}", metadata={"runId": base_run_id[:64]})
+        raise run_not_found(base_run_id)
     if base.status is not RunStatus.COMPLETED:
         raise PreconditionError(
             "BASE_RUN_NOT_COMPLETED",
@@ -130,7 +128,7 @@ def _request_key(request: TriggerUpdateRequest) -> RequestKey:
         "TriggerUpdate",
         request.request_id,
         {
-            "baseRunId": request.base_run_id,
+            "baseRunId": parse_run_id(request.base_run_id) or request.base_run_id,
             "changeType": request.change_type,
             "changePayload": request.change_payload,
             "labels": dict(request.labels),

@@ -108,6 +108,17 @@ async def test_higher_priority_first_then_older(subject: Subject) -> None:
     assert [runs.index(lease.run) for lease in leases] == [2, 1, 3, 0]
 
 
+async def test_a_more_urgent_step_goes_before_dependents(subject: Subject) -> None:
+    """What a turn makes ready is not leased ahead of a waiting step of higher priority."""
+    await subject.create(CHAIN)
+    (first,) = (await subject.tick(capacity=1)).leases
+    urgent = await subject.create({0: ()}, priority=9)
+    (lease,) = (await subject.tick(subject.executed(first), capacity=1)).leases
+    assert lease.run == urgent
+    (after,) = (await subject.tick(subject.executed(lease), capacity=1)).leases
+    assert (after.run, after.step) == (first.run, 1)
+
+
 async def test_a_repeated_turn_is_fenced(subject: Subject) -> None:
     """The same completion a second time is not accepted and changes nothing: a lost reply is safe to send again."""
     run = await subject.create(CHAIN)

@@ -185,7 +185,11 @@ class MemoryStepQueue:
                 turn.unlocked[run.key, step] = timeout_ms
 
     def _ready_unlocked(self, turn: _Turn, capacity: int) -> None:
-        """Queue what this turn made ready, leased at once as far as there is capacity."""
+        """Queue what this turn made ready, leased at once as far as there is capacity and nothing more urgent waits."""
+        if turn.unlocked and self._first_priority(turn) > min(
+            self._tables.runs[run].new.priority for run, _ in turn.unlocked
+        ):
+            capacity = 0
         for place, timeout_ms in sorted(turn.unlocked.items()):
             if self._tables.runs[place[0]].is_failing:
                 continue
@@ -197,6 +201,17 @@ class MemoryStepQueue:
                 self._grant(turn, place, queued)
             to = StepStatus.RUNNING if is_leased else StepStatus.READY
             turn.move(place[0], Move(step=place[1], attempt=1, from_status=StepStatus.PENDING, to_status=to))
+
+    def _first_priority(self, turn: _Turn) -> int:
+        """The highest priority among steps that wait to be leased; -1 when none does."""
+        return max(
+            (
+                self._tables.runs[place[0]].new.priority
+                for place, queued in self._tables.queue.items()
+                if queued.engine is None and queued.available_at <= turn.now
+            ),
+            default=-1,
+        )
 
     def _lease_free(self, turn: _Turn, capacity: int) -> None:
         if capacity <= 0:

@@ -286,7 +286,7 @@ async def test_a_deadline_ends_a_run(driven: HandDriven) -> None:
     early = await driven.started(chain(2), CreateOptions(deadline_s=600))
     held = await lease(driven, engine)
     assert await driven.registry.enforce_deadlines() == [late.key]
-    assert set((await results(driven, late)).values()) == {(CANCELLED, "RUN_DEADLINE_EXCEEDED")}
+    assert set((await results(driven, late)).values()) == {(CANCELLED, "RUN_CANCELLED")}
     assert await driven.status(late) == RUN_FAILED and await driven.status(early) == 2
     turn = await driven.queue.tick(engine, [driven.executed(one) for one in held], 10)
     assert Counter(turn.accepted) == {True: 1, False: 1}

@@ -468,7 +468,21 @@ BEGIN
         ) AS z
         WHERE c.run <> ALL (coalesce(failing, '{}'));
 
+        -- What just became ready is leased at once, unless a step of higher priority waits: then the queue decides.
         n_self := least(cardinality(r_run), capacity);
+        IF n_self > 0 AND EXISTS (
+            SELECT
+            FROM (
+                SELECT q.priority
+                FROM step_queue AS q
+                WHERE q.engine IS NULL AND q.available_at <= at
+                ORDER BY q.priority DESC, q.available_at
+                LIMIT 1
+            ) AS first
+            WHERE first.priority > (SELECT min(r.priority) FROM runs AS r WHERE r.run = ANY (r_run))
+        ) THEN
+            n_self := 0;
+        END IF;
         INSERT INTO step_queue (
             run, step, tenant, priority, timeout_ms, ready_at, available_at, engine, lease_epoch, leased_at)
         SELECT
@@ -779,7 +793,7 @@ BEGIN
     ) AS d;
     FOREACH key IN ARRAY late LOOP
         PERFORM run_stop(
-            key, 4::smallint, 'RUN_DEADLINE_EXCEEDED', 'the deadline of the run has passed',
+            key, 4::smallint, 'RUN_CANCELLED', 'the deadline of the run has passed',
             convert_to(json_build_object('code', 'RUN_DEADLINE_EXCEEDED',
                                          'message', 'the deadline of the run has passed')::text, 'UTF8'));
     END LOOP;
