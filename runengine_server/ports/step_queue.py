@@ -134,6 +134,12 @@ class StepQueue(Protocol):
             UnavailableError: the outcome is unknown; call again with the same completions.
         """
 
+    async def hold(self, engine: EngineNo, lease: Lease) -> None:
+        """The attempt waits for a free slot of its skill: however long that takes, its lease is not overdue."""
+
+    async def begin(self, engine: EngineNo, lease: Lease, timeout_ms: int) -> None:
+        """An attempt that was held starts now, with its whole timeout ahead."""
+
     async def owned(self, engine: EngineNo) -> Sequence[Lease]:
         """The leases the engine holds according to the database."""
 

@@ -15,6 +15,7 @@ from runengine_server.scheduler.reporting import Reporting
 from runengine_server.scheduler.run_contexts import CompiledWorkflows, RunContexts
 from runengine_server.scheduler.scheduler import Scheduler
 from runengine_server.scheduler.settings import SchedulerSettings
+from runengine_server.scheduler.skill_gates import SkillGates
 from runengine_server.scheduler.timeouts import AttemptTimeouts
 from runengine_server.scheduler.values import StepValues
 
@@ -45,6 +46,7 @@ def assemble_scheduler(
         values=values,
         preparation=Preparation(contexts, values, cache, skills, clock),
         attempts=AttemptRunner(skills, clock, random, timeouts),
+        gates=SkillGates(skills),
         cache=cache,
         reporting=Reporting(observer),
         progress=progress,

@@ -80,6 +80,10 @@ class AttemptRunner:
             return self._failed(step, outcome, duration_ms)
         return self._succeeded(step, outcome, duration_ms)
 
+    def timeout_ms(self, step: Execute) -> int:
+        """How long the attempt may take, in milliseconds."""
+        return round(self._call(step).timeout_s * 1000)
+
     async def abandon(self, step: Execute) -> None:
         """Tell the skill's runner that nobody wants the attempt any more."""
         await self._skills.abandon(self._call(step))

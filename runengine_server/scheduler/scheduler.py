@@ -3,7 +3,8 @@
 Batching is by back-pressure: whatever settles while a tick is in flight is the next tick's batch; there is no timer.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from uuid import uuid4
@@ -26,6 +27,7 @@ from runengine_server.scheduler.preparation import CannotResolve, Execute, Prepa
 from runengine_server.scheduler.reporting import Reporting
 from runengine_server.scheduler.run_contexts import RunContext, RunContexts
 from runengine_server.scheduler.settings import SchedulerSettings
+from runengine_server.scheduler.skill_gates import SkillGates
 from runengine_server.scheduler.values import StepValues
 from runengine_server.scheduler.wakeup import Wakeup
 
@@ -44,6 +46,7 @@ class Scheduler:
         values: StepValues,
         preparation: Preparation,
         attempts: AttemptRunner,
+        gates: SkillGates,
         cache: OutputCache,
         reporting: Reporting,
         progress: ProgressBoard,
@@ -57,6 +60,7 @@ class Scheduler:
         self._values = values
         self._preparation = preparation
         self._attempts = attempts
+        self._gates = gates
         self._cache = cache
         self._reporting = reporting
         self._progress = progress
@@ -228,8 +232,8 @@ class Scheduler:
             case Execute() if self._in_flight.is_cancelled(step.lease):
                 self._let_go(step.lease)
             case Execute():
-                self._reporting.step_started(step.context, step.lease)
                 if settled := self._attempts.execute_at_once(step):
+                    self._reporting.step_started(step.context, step.lease)
                     self._settle(settled)
                 else:
                     self._start(partial(self._execute, step))
@@ -261,7 +265,9 @@ class Scheduler:
         with anyio.CancelScope() as scope:
             self._in_flight.began(step.lease, scope)
             try:
-                self._settle(await self._attempts.execute(step, partial(self._on_progress, step)))
+                async with self._slot(step):
+                    self._reporting.step_started(step.context, step.lease)
+                    self._settle(await self._attempts.execute(step, partial(self._on_progress, step)))
             except Exception as error:
                 self._fail_internally(step.lease, error)
             finally:
@@ -273,6 +279,28 @@ class Scheduler:
                 await self._attempts.abandon(step)
             except Exception as error:
                 self._reporting.internal_failure(step.lease, error)
+
+    @asynccontextmanager
+    async def _slot(self, step: Execute) -> AsyncIterator[None]:
+        """A free slot of the step's skill; waiting for it does not count as time of the attempt."""
+        gate = self._gates.of(step.context.compiled.workflow.steps[step.lease.step].skill_id)
+        if gate is None:
+            yield
+            return
+        is_held = gate.available_tokens <= 0
+        if is_held:
+            await self._noted(self._queue.hold(self._engine, step.lease))
+        async with gate:
+            if is_held:
+                await self._noted(self._queue.begin(self._engine, step.lease, self._attempts.timeout_ms(step)))
+            yield
+
+    async def _noted(self, note: Awaitable[None]) -> None:
+        """Tell the database when an attempt starts; untold, at worst its lease is taken back as overdue."""
+        try:
+            await note
+        except UnavailableError as error:
+            self._reporting.database_unavailable(error)
 
     def _let_go(self, lease: Lease) -> InFlight | None:
         """Free the slot of a lease that no turn will settle."""

@@ -59,7 +59,8 @@ class MemoryStepQueue:
         if tables.engines.get(engine, 0.0) <= turn.now:
             capacity = 0  # an engine whose own lease has ended commits, but leases nothing
         self._ready_unlocked(turn, capacity)
-        self._lease_free(turn, capacity - len(turn.leases))
+        if not turn.failing:  # a turn that has runs to settle comes back for more at once
+            self._lease_free(turn, capacity - len(turn.leases))
         begun, ended = [], []
         for key, moves in turn.moves.items():
             has_begun, has_ended = tables.apply_moves(tables.runs[key], moves)
@@ -71,12 +72,27 @@ class MemoryStepQueue:
             leases=turn.leases,
             begun=begun,
             ended=[_ended(tables.runs[key]) for key in ended],
-            next_available_s=None if turn.leases else self._next_available_s(turn.now),
+            next_available_s=None if turn.leases else self._next_available_s(turn),
         )
+
+    async def hold(self, engine: EngineNo, lease: Lease) -> None:
+        """See the port."""
+        if queued := self._held_by(engine, lease):
+            queued.timeout_ms = 2**31 - 1
+
+    async def begin(self, engine: EngineNo, lease: Lease, timeout_ms: int) -> None:
+        """See the port."""
+        if queued := self._held_by(engine, lease):
+            queued.timeout_ms = timeout_ms
+            queued.leased_at = self._tables.now()
 
     async def owned(self, engine: EngineNo) -> Sequence[Lease]:
         """See the port."""
         return [_lease(place, queued) for place, queued in self._tables.queue.items() if queued.engine == engine]
+
+    def _held_by(self, engine: EngineNo, lease: Lease) -> QueuedStep | None:
+        queued = self._tables.queue.get((lease.run, lease.step))
+        return queued if queued and queued.engine == engine and queued.epoch == lease.epoch else None
 
     def _take(self, turn: _Turn, completion: Completion) -> bool:
         """Apply a completion unless its lease is gone."""
@@ -186,14 +202,13 @@ class MemoryStepQueue:
 
     def _ready_unlocked(self, turn: _Turn, capacity: int) -> None:
         """Queue what this turn made ready, leased at once as far as there is capacity and nothing more urgent waits."""
-        if turn.unlocked and self._first_priority(turn) > min(
-            self._tables.runs[run].new.priority for run, _ in turn.unlocked
-        ):
+        runs = self._tables.runs
+        unlocked = sorted(place for place in turn.unlocked if not runs[place[0]].is_failing)
+        if unlocked and self._first_priority(turn) > min(runs[run].new.priority for run, _ in unlocked):
             capacity = 0
-        for place, timeout_ms in sorted(turn.unlocked.items()):
-            if self._tables.runs[place[0]].is_failing:
-                continue
+        for place in unlocked:
             assert place not in self._tables.results, f"step {place} has ended; it must not become ready"
+            timeout_ms = turn.unlocked[place]
             queued = QueuedStep(timeout_ms=timeout_ms, ready_at=turn.now, available_at=turn.now)
             self._tables.queue[place] = queued
             is_leased = len(turn.leases) < capacity
@@ -242,11 +257,11 @@ class MemoryStepQueue:
         queued.epoch += 1
         turn.leases.append(_lease(place, queued))
 
-    def _next_available_s(self, now: float) -> float | None:
-        delayed = [
-            q.available_at - now for q in self._tables.queue.values() if q.engine is None and q.available_at > now
-        ]
-        return min(delayed, default=None)
+    def _next_available_s(self, turn: _Turn) -> float | None:
+        if turn.failing:
+            return 0.001
+        free = [queued.available_at - turn.now for queued in self._tables.queue.values() if queued.engine is None]
+        return min((delay_s for delay_s in free if delay_s > 0), default=None)
 
 
 class MemoryEngineRegistry:

@@ -23,6 +23,8 @@ LEASE_LOSSES_MAX = 5
 OVERDUE_GRACE_MS = 10_000
 OVERDUE_EVERY_S = 5.0
 _BATCH = 1000
+# 24 days: as good as never, and the longest that fits.
+TIMEOUT_MS_MAX = 2**31 - 1
 
 
 class PostgresStepQueue:
@@ -44,6 +46,14 @@ class PostgresStepQueue:
             ended=_ended(row),
             next_available_s=None if row["next_available_ms"] is None else row["next_available_ms"] / 1000,
         )
+
+    async def hold(self, engine: EngineNo, lease: Lease) -> None:
+        """See the port."""
+        await self._database.fetch(sql("step_queue_hold"), lease.run, lease.step, engine, lease.epoch, TIMEOUT_MS_MAX)
+
+    async def begin(self, engine: EngineNo, lease: Lease, timeout_ms: int) -> None:
+        """See the port."""
+        await self._database.fetch(sql("step_queue_begin"), lease.run, lease.step, engine, lease.epoch, timeout_ms)
 
     async def owned(self, engine: EngineNo) -> Sequence[Lease]:
         """See the port."""

@@ -252,6 +252,26 @@ async def test_overdue_leases_are_taken_back_from_the_living(driven: HandDriven)
     assert [held.run for held in await driven.queue.owned(engine)] == [slow.key]
 
 
+async def test_a_held_attempt_is_not_overdue_until_it_began(driven: HandDriven) -> None:
+    """An attempt that waits for a slot keeps its lease; once begun its timeout counts from there."""
+    engine = await driven.engine()
+    run = await driven.started(wide(1), CreateOptions(timeout_ms=1_000))
+    (held,) = await lease(driven, engine)
+    await driven.queue.hold(engine, held)
+    await driven.database.fetch("UPDATE step_queue SET leased_at = leased_at - interval '1 hour'")
+    assert await driven.registry.reap() == []
+    await driven.queue.begin(engine, held, 1_000)
+    assert await reaped_later(driven, 10.5) == []
+    assert await reaped_later(driven, 11.5) == [run.key]
+
+
+async def reaped_later(driven: HandDriven, seconds: float) -> list[int]:
+    """What is taken back when the steps had been leased so much earlier."""
+    earlier = "UPDATE step_queue SET leased_at = clock_timestamp() - $1 * interval '1 second'"
+    await driven.database.fetch(earlier, seconds)
+    return list(await PostgresEngineRegistry(driven.database).reap())
+
+
 async def test_heartbeats_wait_for_nothing(driven: HandDriven) -> None:
     """An engine's lease is renewed at once while its own reaper waits for a run that another transaction holds."""
     dead = await driven.engine()

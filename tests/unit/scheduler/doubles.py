@@ -1,7 +1,7 @@
 """What stands in for skills, observer, queue and cache: a test holds them, and they ring at everything that happens."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
@@ -57,6 +57,7 @@ class HeldSkills:
         self.behaviour: dict[str, Callable[[SkillCall], Outcome | Awaitable[Outcome]]] = {}
         self.gates: dict[str, anyio.Event] = {}
         self.cache_version: str | None = "1"
+        self.max_concurrency = 0
 
     def hold(self, step_id: str) -> anyio.Event:
         """Attempts of the step wait until the event is set."""
@@ -94,7 +95,10 @@ class HeldSkills:
 
     def availability(self, skill_id: SkillId) -> SkillAvailability:
         version = self.cache_version
-        info = SkillInfo(skill_id=skill_id, version=version, cache_version=version) if version else None
+        info = None
+        if version:
+            limit = self.max_concurrency
+            info = SkillInfo(skill_id=skill_id, version=version, cache_version=version, max_concurrency=limit)
         return SkillAvailability(has_target=True, is_catalogue_known=True, info=info)
 
 
@@ -139,6 +143,7 @@ class ScriptedQueue:
     before: Callable[[Sequence[Completion]], Awaitable[None] | None] | None = None
     after: Callable[[Turn], Awaitable[None] | None] | None = None
     ticks: int = 0
+    held: list[Lease] = field(default_factory=list)
 
     async def tick(self, engine: EngineNo, completions: Sequence[Completion], capacity: int) -> Turn:
         self.ticks += 1
@@ -149,6 +154,14 @@ class ScriptedQueue:
         if self.after is not None and (wait := self.after(turn)) is not None:
             await wait
         return turn
+
+    async def hold(self, engine: EngineNo, lease: Lease) -> None:
+        await self.inner.hold(engine, lease)
+        self.held.append(lease)
+        self.bell.ring()
+
+    async def begin(self, engine: EngineNo, lease: Lease, timeout_ms: int) -> None:
+        await self.inner.begin(engine, lease, timeout_ms)
 
     async def owned(self, engine: EngineNo) -> Sequence[Lease]:
         return await self.inner.owned(engine)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from runengine_server.domain.errors import UnavailableError
+from runengine_server.domain.ids import SkillId
 from runengine_server.domain.states import CacheTier, FailurePolicy, RunStatus, StepStatus
 
 from .doubles import failed, succeeded
@@ -160,3 +161,19 @@ async def test_hits_say_where_they_come_from() -> None:
         )
         assert decision.age_s is not None
         assert decision.age_s >= 0
+
+
+async def test_a_skills_limit_is_kept_and_waiting_is_no_attempt_time() -> None:
+    """No more attempts of a skill run than its runner asked for; the others hold their lease until a slot is free."""
+    async with stage() as on:
+        on.skills.max_concurrency = 2
+        names = ["a", "b", "c", "d", "e"]
+        gates = [on.skills.hold(name) for name in names]
+        same = [replace(step(name), skill_id=SkillId("t.same")) for name in names]
+        run = await on.start(workflow(*same, name="wide"))
+        await on.bell.until(lambda: len(on.skills.calls) == 2 and len(on.queue.held) == 3)
+        for gate in gates:
+            gate.set()
+        assert await on.ended(run) == [RunStatus.COMPLETED]
+        assert on.skills.running_max == 2
+        assert len(on.skills.calls) == 5

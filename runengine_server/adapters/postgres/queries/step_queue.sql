@@ -14,6 +14,18 @@ FROM tick(
     $39, $40, $41
 );
 
+-- name: step_queue_hold
+-- A lease whose attempt waits for a slot of its skill is not overdue, whatever its timeout.
+UPDATE step_queue
+SET timeout_ms = $5
+WHERE run = $1 AND step = $2 AND coalesce(engine, 0) = $3 AND lease_epoch = $4;
+
+-- name: step_queue_begin
+-- A held attempt starts now.
+UPDATE step_queue
+SET timeout_ms = $5, leased_at = clock_timestamp()
+WHERE run = $1 AND step = $2 AND coalesce(engine, 0) = $3 AND lease_epoch = $4;
+
 -- name: step_queue_owned
 -- What an engine holds; reads the partial index on owned rows.
 SELECT run, step, lease_epoch, attempt, lease_losses
