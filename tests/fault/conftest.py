@@ -1,7 +1,7 @@
 """A fresh database, a slow skill server and a fleet without engines for each fault test."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -46,3 +46,13 @@ def fleet(stack, fresh_database_url: str, skills: SlowSkills, tmp_path: Path) ->
         yield fleet
     finally:
         fleet.close()
+
+
+@pytest.fixture
+def recorded(request: pytest.FixtureRequest) -> Callable[[str, object], None]:
+    """Keeps a measurement with the test's report (pytest's own fixture warns about the default junit format)."""
+
+    def record(name: str, value: object) -> None:
+        request.node.user_properties.append((name, value))
+
+    return record

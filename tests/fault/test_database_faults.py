@@ -74,7 +74,7 @@ async def _progresses(fleet: Fleet) -> float:
     return await until(lambda: _finished(fleet, before + 1), "another step finishes")
 
 
-async def test_postgres_crashes(fleet: Fleet, stack, record_property) -> None:
+async def test_postgres_crashes(fleet: Fleet, stack, recorded) -> None:
     """A backend dies of SIGKILL, so PostgreSQL drops everybody and recovers: no run is lost, no step repeated."""
     engine = fleet.start()
     async with engine.process.client() as client, _runs_under_way(fleet, client, "crash", 60):
@@ -83,13 +83,13 @@ async def test_postgres_crashes(fleet: Fleet, stack, record_property) -> None:
         crashed_at = monotonic()
         await until(lambda: _has_recovered(fleet, crashes_after), "PostgreSQL recovers")
         await _progresses(fleet)
-        record_property("recovery_s", round(monotonic() - crashed_at, 2))
+        recorded("recovery_s", round(monotonic() - crashed_at, 2))
     assert engine.process.is_running
     assert "Database unavailable" in engine.process.log
     await fleet.check()
 
 
-async def test_postgres_is_restarted(fleet: Fleet, short_folder: Path, record_property) -> None:
+async def test_postgres_is_restarted(fleet: Fleet, short_folder: Path, recorded) -> None:
     """PostgreSQL is stopped for seconds and started again: engine, watchers and runs go on by themselves."""
     postgres = await anyio.to_thread.run_sync(RestartablePostgres, short_folder / "data")
     try:
@@ -105,7 +105,7 @@ async def test_postgres_is_restarted(fleet: Fleet, short_folder: Path, record_pr
                 proxy.lead_to(await anyio.to_thread.run_sync(postgres.start))
                 back_at = monotonic()
                 await _progresses(fleet)
-                record_property("recovery_s", round(monotonic() - back_at, 2))
+                recorded("recovery_s", round(monotonic() - back_at, 2))
             assert proxy.refused > 0 and "Database unavailable" in engine.process.log
             assert engine.process.is_running
             await fleet.check()
@@ -135,7 +135,7 @@ async def test_replies_are_lost(fleet: Fleet, stack, short_folder: Path) -> None
         await anyio.to_thread.run_sync(fleet.close)
 
 
-async def test_postgres_freezes(fleet: Fleet, stack, record_property) -> None:
+async def test_postgres_freezes(fleet: Fleet, stack, recorded) -> None:
     """PostgreSQL stands still beyond the engines' leases: they go on where they were, nothing is done twice."""
     engines = [await anyio.to_thread.run_sync(fleet.start) for _ in range(2)]
     async with engines[0].process.client() as client, _runs_under_way(fleet, client, "freeze", 60):
@@ -145,12 +145,12 @@ async def test_postgres_freezes(fleet: Fleet, stack, record_property) -> None:
             assert {_state(pid) for pid in _family(stack.postgres_pid)} <= {"T", "Z"}, "it stood still all the time"
         thawed_at = monotonic()
         await _progresses(fleet)
-        record_property("recovery_s", round(monotonic() - thawed_at, 2))
+        recorded("recovery_s", round(monotonic() - thawed_at, 2))
     assert all(engine.process.is_running for engine in engines)
     await fleet.check()
 
 
-async def test_valkey_freezes(fleet: Fleet, stack, record_property) -> None:
+async def test_valkey_freezes(fleet: Fleet, stack, recorded) -> None:
     """A frozen Valkey costs milliseconds: runs complete, and once it thaws it is used again."""
     engine = fleet.start()
 
@@ -166,11 +166,11 @@ async def test_valkey_freezes(fleet: Fleet, stack, record_property) -> None:
             begun = monotonic()
             for salt in ("one", "two", "one"):
                 await run(client, salt)
-            record_property("three_runs_s", round(monotonic() - begun, 2))
+            recorded("three_runs_s", round(monotonic() - begun, 2))
             assert _state(stack.valkey_pid) == "T", "it was frozen all the time"
         await until(lambda: _says(engine, "Cache hit (DB)"), "the log says where it was found")
         assert "Cache hit (Redis)" not in engine.process.log
-        record_property("recovery_s", round(await until(lambda: run(client, "two"), "Valkey is used again"), 2))
+        recorded("recovery_s", round(await until(lambda: run(client, "two"), "Valkey is used again"), 2))
     assert engine.process.is_running
     await fleet.check()
 

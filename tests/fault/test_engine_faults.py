@@ -25,7 +25,7 @@ async def _in_thread(function, *arguments):
     return await anyio.to_thread.run_sync(function, *arguments)
 
 
-async def test_a_killed_engine_is_resumed(fleet: Fleet, record_property) -> None:
+async def test_a_killed_engine_is_resumed(fleet: Fleet, recorded) -> None:
     """kill -9 in the middle of a run, a restart: the run completes, its watcher misses nothing, no call runs twice."""
     engine = fleet.start()
     async with engine.process.client() as client, anyio.create_task_group() as tasks:
@@ -45,7 +45,7 @@ async def test_a_killed_engine_is_resumed(fleet: Fleet, record_property) -> None
         killed_at = monotonic()
         await _in_thread(engine.restart)
         await until(lambda: _calls(fleet, handle, 4), "the last step runs")
-        record_property("recovery_s", round(monotonic() - killed_at, 2))
+        recorded("recovery_s", round(monotonic() - killed_at, 2))
     assert ended == [RunStatus.COMPLETED]
     assert fleet.interruptions, "the watcher lost its server"
     joined = [r.key for r in fleet.skills.ledger() if r.event in (LedgerEvent.ATTACHED, LedgerEvent.REPLAYED)]
@@ -72,7 +72,7 @@ async def test_two_engines_share_the_work(fleet: Fleet) -> None:
     await fleet.check()
 
 
-async def test_a_frozen_engine_is_replaced_and_comes_back(fleet: Fleet, record_property) -> None:
+async def test_a_frozen_engine_is_replaced_and_comes_back(fleet: Fleet, recorded) -> None:
     """An engine frozen beyond its lease loses its steps; thawed, its late results are refused and it works again."""
     frozen = fleet.start()
     async with frozen.process.client() as client:
@@ -85,7 +85,7 @@ async def test_a_frozen_engine_is_replaced_and_comes_back(fleet: Fleet, record_p
         healthy = await _in_thread(fleet.start)
         async with healthy.process.client() as other:
             status = await fleet.watch(other.run(handle.id))
-            record_property("recovery_s", round(monotonic() - frozen_at, 2))
+            recorded("recovery_s", round(monotonic() - frozen_at, 2))
             assert status is RunStatus.COMPLETED
             assert monotonic() - frozen_at > LEASE_S
             frozen.process.cont()
@@ -122,7 +122,7 @@ async def test_a_rebuild_survives_its_engine(fleet: Fleet) -> None:
     await fleet.check(unchanged=before)
 
 
-async def test_engines_are_killed_all_the_time(fleet: Fleet, record_property) -> None:
+async def test_engines_are_killed_all_the_time(fleet: Fleet, recorded) -> None:
     """kill -9 of one of two engines every few seconds under load: every run that was acknowledged completes."""
     places = [fleet.start(), fleet.start()]
     kills = 0
@@ -158,8 +158,8 @@ async def test_engines_are_killed_all_the_time(fleet: Fleet, record_property) ->
             fleet.acknowledged.append(Acknowledged(run_id=handle.id, request_id=f"load-{salt}"))
             tasks.start_soon(follow, handle)
             await anyio.sleep(0.1)
-    record_property("restart_s", [round(seconds, 2) for seconds in recoveries])
-    record_property("runs", len(ended))
+    recorded("restart_s", [round(seconds, 2) for seconds in recoveries])
+    recorded("runs", len(ended))
     assert len(ended) == len(fleet.acknowledged) > 20
     assert set(ended) == {RunStatus.COMPLETED}
     losses = (await fleet.fetch("SELECT sum(lease_losses) AS losses FROM step_results"))[0]["losses"]
