@@ -1,0 +1,157 @@
+"""Memory and PostgreSQL do the same, turn for turn and event for event, through random histories of runs."""
+
+import os
+from collections.abc import Sequence
+from random import Random
+from uuid import uuid4
+
+import pytest
+
+from runengine_server.domain.ids import EngineNo, RunKey, StepNo
+from runengine_server.domain.states import FailurePolicy
+from runengine_server.ports.step_queue import Completion, Lease, Turn
+
+from .queue_subject import (
+    LONG_MS,
+    Needs,
+    Subject,
+    artifact,
+    attempt_failed,
+    filing,
+    memory_subject,
+    postgres_subject,
+    step_failed,
+)
+
+pytestmark = pytest.mark.anyio
+
+TURNS = 40
+SEEDS = int(os.environ.get("AGREEMENT_SEEDS", "8"))
+
+
+class Pair:
+    """Both implementations side by side; runs and engines are known by the order in which they came."""
+
+    def __init__(self, memory: Subject, postgres: Subject) -> None:
+        self.sides = (memory, postgres)
+        self.runs: list[tuple[RunKey, RunKey]] = []
+        self.engines: list[tuple[EngineNo, EngineNo]] = [(memory.engine, postgres.engine)]
+        self.held: list[tuple[int, Lease]] = []
+        self.let_go: list[tuple[int, Lease]] = []
+
+    async def create(self, needs: Needs, priority: int, policy: FailurePolicy) -> None:
+        memory, postgres = [await side.create(needs, priority=priority, policy=policy) for side in self.sides]
+        self.runs.append((memory, postgres))
+
+    async def tick(self, random: Random, engine: int, done: Sequence[tuple[int, Lease]], capacity: int) -> None:
+        """One turn on both sides with the same completions, by the engine of that number."""
+        choices = [random.random() for _ in done]
+        turns = []
+        for number, side in enumerate(self.sides):
+            completions = [
+                self._completion(side, self._side(lease, number), choice)
+                for (_, lease), choice in zip(done, choices, strict=True)
+            ]
+            turns.append(await side.tick(*completions, capacity=capacity, engine=self.engines[engine][number]))
+        memory, postgres = (self._told(turn, number) for number, turn in enumerate(turns))
+        assert memory == postgres
+        self.let_go += done
+        self.held = [pair for pair in self.held if pair not in done] + [
+            (engine, self._common(lease, 0)) for lease in turns[0].leases
+        ]
+
+    async def cancel(self, run: int) -> None:
+        memory, postgres = [await side.cancel(self.runs[run][n]) for n, side in enumerate(self.sides)]
+        assert memory == postgres
+
+    async def kill(self, engine: int, *, softly: bool) -> None:
+        """The engine retires, or dies and is reaped; another one takes its number."""
+        concerned, fresh = [], []
+        for number, side in enumerate(self.sides):
+            if softly:
+                found = await side.registry.retire(self.engines[engine][number])
+            else:
+                assert await side.registry.renew(self.engines[engine][number], -1.0)
+                found = await side.registry.reap()
+            concerned.append({self._index(run, number) for run in found})
+            fresh.append(await side.registry.register(str(uuid4()), "next", 3600.0))
+        assert concerned[0] == concerned[1]
+        self.engines[engine] = (fresh[0], fresh[1])
+        self.let_go += [pair for pair in self.held if pair[0] == engine]
+        self.held = [pair for pair in self.held if pair[0] != engine]
+
+    async def compare(self) -> None:
+        """Every run has the same history on both sides."""
+        for keys in self.runs:
+            memory, postgres = [await side.history(keys[n]) for n, side in enumerate(self.sides)]
+            assert memory == postgres
+            assert [event[0] for event in memory] == list(range(1, len(memory) + 1))
+
+    def _completion(self, side: Subject, lease: Lease, choice: float) -> Completion:
+        """The same completion on either side."""
+        if choice < 0.55:
+            artifacts = [artifact("x")] if choice < 0.1 else []
+            return side.executed(lease, *artifacts, output="same", filing=filing() if choice < 0.3 else None)
+        if choice < 0.65:
+            return side.reused(lease, (lease.run, StepNo(0)))
+        if choice < 0.9:
+            return attempt_failed(lease, delay_ms=LONG_MS if choice > 0.88 else 0)
+        return step_failed(lease, is_attempted=choice < 0.97)
+
+    def _told(self, turn: Turn, number: int) -> object:
+        return (
+            list(turn.accepted),
+            [self._common(lease, number) for lease in turn.leases],
+            {self._index(run, number) for run in turn.begun},
+            {
+                (self._index(e.run, number), e.status, e.failed_step, e.failure.code if e.failure else None)
+                for e in turn.ended
+            },
+        )
+
+    def _index(self, run: RunKey, number: int) -> int:
+        return next(index for index, keys in enumerate(self.runs) if keys[number] == run)
+
+    def _common(self, lease: Lease, number: int) -> Lease:
+        """The lease with its run by index."""
+        return Lease(RunKey(self._index(lease.run, number)), lease.step, lease.epoch, lease.attempt, lease.lease_losses)
+
+    def _side(self, lease: Lease, number: int) -> Lease:
+        return Lease(self.runs[lease.run][number], lease.step, lease.epoch, lease.attempt, lease.lease_losses)
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+async def test_both_do_the_same(database_url: str, seed: int) -> None:
+    """Random runs, completions of every kind, stale ones, cancels, deaths and retirements have one outcome."""
+    random = Random(seed)
+    async with memory_subject() as memory, postgres_subject(database_url) as postgres:
+        pair = Pair(memory, postgres)
+        for _ in range(TURNS):
+            await _step(pair, random)
+        await pair.compare()
+        assert len(pair.let_go) > 5, "nothing happened"
+
+
+async def _step(pair: Pair, random: Random) -> None:
+    choice = random.random()
+    if choice < 0.25 or not pair.runs:
+        await pair.create(_needs(random), random.choice([0, 0, 0, 5]), random.choice(list(FailurePolicy)))
+    elif choice < 0.29:
+        await pair.cancel(random.randrange(len(pair.runs)))
+    elif choice < 0.33:
+        if len(pair.engines) < 2:
+            fresh = [await side.registry.register(str(uuid4()), "second", 3600.0) for side in pair.sides]
+            pair.engines.append((fresh[0], fresh[1]))
+        else:
+            await pair.kill(random.randrange(2), softly=random.random() < 0.5)
+    else:
+        engine = random.randrange(len(pair.engines))
+        mine = [held for held in pair.held if held[0] == engine]
+        done = random.sample(mine, random.randint(0, len(mine)))
+        if pair.let_go and random.random() < 0.2:
+            done.append(random.choice(pair.let_go))
+        await pair.tick(random, engine, list(dict.fromkeys(done)), random.randint(0, 6))
+
+
+def _needs(random: Random) -> Needs:
+    return {n: sorted(random.sample(range(n), random.randint(0, min(n, 2)))) for n in range(random.randint(1, 6))}
