@@ -120,6 +120,10 @@ class HandDriven:
         assert isinstance(run, DrivenRun)
         return run
 
+    async def lease(self, engine: EngineNo, capacity: int = 100) -> list[Lease]:
+        """What an engine leases in a turn without completions."""
+        return list((await self.queue.tick(engine, [], capacity)).leases)
+
     def executed(self, lease: Lease, *artifacts: ProducedArtifact, is_filed: bool = False) -> StepExecuted:
         """The lease's skill succeeded; input and output follow from step and variant."""
         run = self.runs[lease.run]

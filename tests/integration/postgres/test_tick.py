@@ -10,18 +10,16 @@ import pytest
 
 from runengine_server.adapters.postgres.database import Database, open_database
 from runengine_server.adapters.postgres.step_queue import PostgresEngineRegistry
-from runengine_server.domain.ids import EngineNo, RunKey, StepNo
+from runengine_server.domain.ids import EngineNo, RunKey
 from runengine_server.domain.states import FailurePolicy
 from runengine_server.ports.step_queue import Lease
 
 from ...support.hand_driven import (
-    TENANT,
     CreateOptions,
     DrivenRun,
     HandDriven,
     chain,
     dag,
-    fan_in,
     file_named,
     hand_driven,
     wide,
@@ -31,8 +29,8 @@ from ...support.invariants import check_invariants, report
 pytestmark = pytest.mark.anyio
 
 LOSSES_MAX = 5
-READY, RUNNING, COMPLETED, FAILED, CANCELLED = 2, 3, 4, 6, 7
-RUN_COMPLETED, RUN_FAILED, RUN_CANCELLED = 3, 4, 5
+COMPLETED, FAILED, CANCELLED = 4, 6, 7
+RUN_COMPLETED, RUN_FAILED = 3, 4
 
 
 @pytest.fixture
@@ -46,10 +44,6 @@ async def driven(database_url: str) -> AsyncIterator[HandDriven]:
         assert not violations, report(violations)
     finally:
         await connection.close()
-
-
-async def lease(driven: HandDriven, engine: EngineNo, capacity: int = 100) -> list[Lease]:
-    return list((await driven.queue.tick(engine, [], capacity)).leases)
 
 
 async def results(driven: HandDriven, run: DrivenRun) -> dict[int, tuple[int, str]]:
@@ -82,7 +76,7 @@ async def test_a_completion_counts_once(driven: HandDriven) -> None:
     """The same completion, twice in one tick and again later, is accepted once and changes nothing more."""
     engine = await driven.engine()
     run = await driven.started(chain(2))
-    (first,) = await lease(driven, engine)
+    (first,) = await driven.lease(engine)
     done = driven.executed(first, file_named("a"), is_filed=True)
     turn = await driven.queue.tick(engine, [done, done], 10)
     assert sum(turn.accepted) == 1
@@ -97,7 +91,7 @@ async def test_a_stale_completion_changes_nothing(driven: HandDriven, wrong: str
     """A completion of another engine, another epoch or a run that is not there is not accepted; the rest is."""
     engine, other = await driven.engine(), await driven.engine()
     run = await driven.started(wide(2))
-    mine, valid = await lease(driven, engine)
+    mine, valid = await driven.lease(engine)
     stale = Lease(run=mine.run, step=mine.step, epoch=mine.epoch + 1, attempt=1, lease_losses=0)
     if wrong == "unknown run":
         stale = Lease(run=RunKey(run.key + 1000), step=mine.step, epoch=1, attempt=1, lease_losses=0)
@@ -115,10 +109,10 @@ async def test_a_late_result_after_lease_loss_is_refused(driven: HandDriven) -> 
     """After a step was taken back and leased anew, its first holder's result is not accepted, the second's is."""
     slept, quick = await driven.engine(), await driven.engine()
     run = await driven.started(wide(1))
-    (old,) = await lease(driven, slept)
+    (old,) = await driven.lease(slept)
     await expire(driven, slept)
     assert await driven.registry.reap() == [run.key]
-    (new,) = await lease(driven, quick)
+    (new,) = await driven.lease(quick)
     assert (new.epoch, new.attempt, new.lease_losses) == (old.epoch + 1, old.attempt, 1)
     assert list((await driven.queue.tick(slept, [driven.executed(old)], 0)).accepted) == [False]
     assert list((await driven.queue.tick(quick, [driven.executed(new)], 0)).accepted) == [True]
@@ -132,14 +126,14 @@ async def test_a_retry_counts_tries_not_losses(driven: HandDriven) -> None:
     """Each retry is the next attempt with the next epoch; a lost lease is neither; both are recorded."""
     engine = await driven.engine()
     run = await driven.started(wide(1))
-    (first,) = await lease(driven, engine)
+    (first,) = await driven.lease(engine)
     (second,) = (await driven.queue.tick(engine, [driven.attempt_failed(first)], 1)).leases
     assert (second.epoch, second.attempt, second.lease_losses) == (2, 2, 0)
     dead = engine
     await expire(driven, dead)
     await driven.registry.reap()
     engine = await driven.engine()
-    (third,) = await lease(driven, engine)
+    (third,) = await driven.lease(engine)
     assert (third.epoch, third.attempt, third.lease_losses) == (3, 2, 1)
     await driven.queue.tick(engine, [driven.executed(third)], 0)
     row = await driven.database.fetchrow(
@@ -154,7 +148,7 @@ async def test_a_backoff_is_waited_for(driven: HandDriven) -> None:
     """A delayed retry is not leased before its time, and an idle tick says how long that is."""
     engine = await driven.engine()
     await driven.started(wide(1))
-    (first,) = await lease(driven, engine)
+    (first,) = await driven.lease(engine)
     turn = await driven.queue.tick(engine, [driven.attempt_failed(first, delay_ms=60_000)], 10)
     assert not turn.leases
     assert turn.next_available_s is not None and 50 < turn.next_available_s <= 60
@@ -167,7 +161,7 @@ async def test_finish_running_lets_attempts_end(driven: HandDriven) -> None:
     """After a failure nothing more of the run starts or is retried; what runs may end, and the run fails with it."""
     engine = await driven.engine()
     run = await driven.started(dag("mixed", [[], [], [], [], [2]]))
-    failing, good, unlucky = await lease(driven, engine, 3)
+    failing, good, unlucky = await driven.lease(engine, 3)
     turn = await driven.queue.tick(engine, [driven.step_failed(failing)], 10)
     assert not turn.leases and await driven.status(run) == 2
     assert await results(driven, run) == {0: (FAILED, "SKILL_FAILED"), 3: (CANCELLED, "UPSTREAM_FAILED")}
@@ -183,7 +177,7 @@ async def test_fail_fast_cancels_attempts(driven: HandDriven) -> None:
     """With FAIL_FAST the run ends with the failure, and what ran is cancelled and its results refused."""
     engine = await driven.engine()
     run = await driven.started(wide(3), CreateOptions(policy=FailurePolicy.FAIL_FAST))
-    failing, running = await lease(driven, engine, 2)
+    failing, running = await driven.lease(engine, 2)
     turn = await driven.queue.tick(engine, [driven.step_failed(failing)], 10)
     assert [ended.status for ended in turn.ended] == [RUN_FAILED]
     assert not (await driven.queue.tick(engine, [driven.executed(running)], 10)).accepted[0]
@@ -197,7 +191,7 @@ async def test_a_poison_step_ends_its_run(driven: HandDriven) -> None:
     run = await driven.started(wide(1))
     for losses in range(LOSSES_MAX + 1):
         engine = await driven.engine()
-        (held,) = await lease(driven, engine)
+        (held,) = await driven.lease(engine)
         assert (held.attempt, held.lease_losses) == (1, losses)
         await expire(driven, engine)
         await driven.registry.reap()
@@ -209,9 +203,9 @@ async def test_released_leases_are_no_losses(driven: HandDriven) -> None:
     """An engine that shuts down hands its steps back without counting a loss."""
     engine, other = await driven.engine(), await driven.engine()
     run = await driven.started(wide(2))
-    await lease(driven, engine, 2)
+    await driven.lease(engine, 2)
     assert set(await driven.registry.retire(engine)) == {run.key}
-    assert [(taken.attempt, taken.lease_losses) for taken in await lease(driven, other)] == [(1, 0), (1, 0)]
+    assert [(taken.attempt, taken.lease_losses) for taken in await driven.lease(other)] == [(1, 0), (1, 0)]
 
 
 # -- engines and time
@@ -221,9 +215,9 @@ async def test_an_engine_without_a_lease_leases_nothing(driven: HandDriven) -> N
     """An engine that was declared dead may commit nothing it lost, and gets no step under its old number."""
     slept = await driven.engine()
     await driven.started(wide(2))
-    (held,) = await lease(driven, slept, 1)
+    (held,) = await driven.lease(slept, 1)
     await expire(driven, slept)
-    assert not await lease(driven, slept)
+    assert not await driven.lease(slept)
     while await driven.registry.reap():
         pass
     turn = await driven.queue.tick(slept, [driven.executed(held)], 10)
@@ -235,10 +229,10 @@ async def test_orphaned_leases_are_taken_back(driven: HandDriven) -> None:
     """A lease of an engine that has no row any more goes back to the queue."""
     gone, alive = await driven.engine(), await driven.engine()
     run = await driven.started(wide(1))
-    await lease(driven, gone)
+    await driven.lease(gone)
     await driven.database.fetch("DELETE FROM engines WHERE engine = $1", gone)
     assert await driven.registry.reap() == [run.key]
-    assert [taken.lease_losses for taken in await lease(driven, alive)] == [1]
+    assert [taken.lease_losses for taken in await driven.lease(alive)] == [1]
 
 
 async def test_overdue_leases_are_taken_back_from_the_living(driven: HandDriven) -> None:
@@ -246,7 +240,7 @@ async def test_overdue_leases_are_taken_back_from_the_living(driven: HandDriven)
     engine = await driven.engine()
     stuck = await driven.started(wide(1), CreateOptions(timeout_ms=1_000))
     slow = await driven.started(wide(1), CreateOptions(timeout_ms=60_000))
-    await lease(driven, engine, 2)
+    await driven.lease(engine, 2)
     await driven.database.fetch("UPDATE step_queue SET leased_at = leased_at - interval '11.5 seconds'")
     assert await driven.registry.reap() == [stuck.key]
     assert [held.run for held in await driven.queue.owned(engine)] == [slow.key]
@@ -256,7 +250,7 @@ async def test_a_held_attempt_is_not_overdue_until_it_began(driven: HandDriven) 
     """An attempt that waits for a slot keeps its lease; once begun its timeout counts from there."""
     engine = await driven.engine()
     run = await driven.started(wide(1), CreateOptions(timeout_ms=1_000))
-    (held,) = await lease(driven, engine)
+    (held,) = await driven.lease(engine)
     await driven.queue.hold(engine, held)
     await driven.database.fetch("UPDATE step_queue SET leased_at = leased_at - interval '1 hour'")
     assert await driven.registry.reap() == []
@@ -276,7 +270,7 @@ async def test_heartbeats_wait_for_nothing(driven: HandDriven) -> None:
     """An engine's lease is renewed at once while its own reaper waits for a run that another transaction holds."""
     dead = await driven.engine()
     run = await driven.started(wide(1))
-    await lease(driven, dead)
+    await driven.lease(dead)
     await expire(driven, dead)
     async with open_database(driven.url, connections_max=1) as heartbeats:
         registry = PostgresEngineRegistry(heartbeats, driven.database)
@@ -304,128 +298,9 @@ async def test_a_deadline_ends_a_run(driven: HandDriven) -> None:
     engine = await driven.engine()
     late = await driven.started(chain(2), CreateOptions(deadline_s=0.001))
     early = await driven.started(chain(2), CreateOptions(deadline_s=600))
-    held = await lease(driven, engine)
+    held = await driven.lease(engine)
     assert await driven.registry.enforce_deadlines() == [late.key]
     assert set((await results(driven, late)).values()) == {(CANCELLED, "RUN_CANCELLED")}
     assert await driven.status(late) == RUN_FAILED and await driven.status(early) == 2
     turn = await driven.queue.tick(engine, [driven.executed(one) for one in held], 10)
     assert Counter(turn.accepted) == {True: 1, False: 1}
-
-
-# -- races
-
-
-async def test_cancel_races_with_completion(driven: HandDriven) -> None:
-    """Whoever wins, after a cancel returned the run is cancelled, or it was complete before; results agree."""
-    engine = await driven.engine()
-    outcomes: Counter[tuple[bool | None, bool]] = Counter()
-    for _ in range(40):
-        run = await driven.started(wide(1))
-        (held,) = await lease(driven, engine, 1)
-        said: dict[str, bool | None] = {}
-
-        async def cancel(run: DrivenRun = run, said: dict[str, bool | None] = said) -> None:
-            said["cancelled"] = await driven.store.cancel(TENANT, run.run_id, "ann", "")
-
-        async def complete(held: Lease = held, said: dict[str, bool | None] = said) -> None:
-            said["accepted"] = (await driven.queue.tick(engine, [driven.executed(held)], 0)).accepted[0]
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(cancel)
-            tasks.start_soon(complete)
-        assert said["cancelled"] is not said["accepted"]
-        assert await driven.status(run) == (RUN_CANCELLED if said["cancelled"] else RUN_COMPLETED)
-        outcomes[said["cancelled"], bool(said["accepted"])] += 1
-    assert sum(outcomes.values()) == 40
-
-
-async def test_failing_runs_of_two_engines_do_not_deadlock(driven: HandDriven) -> None:
-    """Engines that settle failing runs while the other leases ready steps of them never wait for each other."""
-    engines = [await driven.engine(), await driven.engine()]
-    for _ in range(60):
-        held = []
-        for engine, priority in zip(engines, (0, 9), strict=True):
-            await driven.started(wide(30), CreateOptions(priority=priority))
-            held.append((await lease(driven, engine, 1))[0])
-        assert held[0].run != held[1].run
-
-        async def fail(engine: EngineNo, failing: Lease) -> None:
-            await driven.queue.tick(engine, [driven.step_failed(failing)], 25)
-
-        async with anyio.create_task_group() as tasks:
-            for engine, failing in zip(engines, held, strict=True):
-                tasks.start_soon(fail, engine, failing)
-    assert await driven.database.fetchval("SELECT count(*) FROM run_progress WHERE status < 3") == 0
-
-
-async def test_a_thousand_predecessors_on_two_engines(driven: HandDriven) -> None:
-    """1,000 steps that end at once on two engines make their common dependent ready exactly once."""
-    engines = [await driven.engine(), await driven.engine()]
-    run = await driven.started(fan_in(1000))
-    held = [await lease(driven, engine, 500) for engine in engines]
-    assert [len(leases) for leases in held] == [500, 500]
-    last: list[Lease] = []
-
-    async def complete(engine: EngineNo, leases: list[Lease]) -> None:
-        for at in range(0, len(leases), 50):
-            batch = [driven.executed(one) for one in leases[at : at + 50]]
-            last.extend((await driven.queue.tick(engine, batch, 5)).leases)
-
-    async with anyio.create_task_group() as tasks:
-        for engine, leases in zip(engines, held, strict=True):
-            tasks.start_soon(complete, engine, leases)
-    assert [taken.step for taken in last] == [1000]
-    for engine in engines:
-        await driven.queue.tick(engine, [driven.executed(last[0])], 0)
-    assert await driven.status(run) == RUN_COMPLETED
-
-
-async def test_runs_beyond_one_chunk(driven: HandDriven) -> None:
-    """Dependencies that cross the chunks of 1,000 steps are counted in the right one."""
-    count = 2_300
-    layers = [[] if n < 100 else [n - 100, *([n - 99] if n % 100 != 99 else [])] for n in range(count)]
-    engine = await driven.engine()
-    run = await driven.started(dag("layers", layers))
-    leases = await lease(driven, engine, 500)
-    seen = 0
-    while leases:
-        seen += len(leases)
-        leases = list((await driven.queue.tick(engine, [driven.executed(one) for one in leases], 500)).leases)
-    assert seen == count
-    assert await driven.status(run) == RUN_COMPLETED
-
-
-async def test_a_reused_step_is_never_queued(driven: HandDriven) -> None:
-    """A step that is reused although it only waits, by order, for one that executes, does not run once that ends."""
-    engine = await driven.engine()
-    workflow = dag("ordered", [[], [0], [1]])
-    base = await driven.started(workflow)
-    leases = await lease(driven, engine)
-    while leases:
-        leases = list((await driven.queue.tick(engine, [driven.executed(one) for one in leases], 10)).leases)
-    update = await driven.started(workflow, CreateOptions(base=base.key, reused={1: driven.binding(base, 1)}))
-    leases = await lease(driven, engine)
-    assert sorted(taken.step for taken in leases) == [0, 2]
-    turn = await driven.queue.tick(engine, [driven.executed(one) for one in leases], 10)
-    assert all(turn.accepted) and not turn.leases
-    assert await driven.status(update) == RUN_COMPLETED
-
-
-async def test_priority_goes_first(driven: HandDriven) -> None:
-    """Ready steps are leased by priority, then by age."""
-    engine = await driven.engine()
-    runs = [await driven.started(wide(1), CreateOptions(priority=priority)) for priority in (0, 9, 0, 5)]
-    order = [taken.run for taken in await lease(driven, engine)]
-    assert order == [runs[n].key for n in (1, 3, 0, 2)]
-
-
-async def test_capacity_bounds_what_a_turn_readies(driven: HandDriven) -> None:
-    """Steps made ready beyond an engine's capacity wait in the queue for whoever is free."""
-    engine, other = await driven.engine(), await driven.engine()
-    await driven.started(dag("burst", [[], *([0] for _ in range(10))]))
-    (first,) = await lease(driven, engine)
-    turn = await driven.queue.tick(engine, [driven.executed(first)], 3)
-    assert len(turn.leases) == 3
-    taken = await lease(driven, other)
-    assert len(taken) == 7
-    assert {StepNo(n) for n in range(1, 11)} == {one.step for one in [*turn.leases, *taken]}
