@@ -372,14 +372,15 @@ class Scheduler:
             try:
                 reaped = await self._registry.reap()
                 late = await self._registry.enforce_deadlines()
+                self._in_flight.cancel_runs(late)
+                self._reporting.runs_changed([*reaped, *late])
+                if reaped:
+                    self.wake()
                 self._reporting.deadlines_passed(await self._contexts.get(late))
             except UnavailableError as error:
                 self._reporting.database_unavailable(error)
-                continue
-            self._in_flight.cancel_runs(late)
-            self._reporting.runs_changed([*reaped, *late])
-            if reaped:
-                self.wake()
+            except Exception as error:
+                self._reporting.turn_failed(error)
 
     async def _retire(self) -> None:
         """Commit what has settled and hand the rest back."""

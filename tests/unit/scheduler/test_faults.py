@@ -263,3 +263,18 @@ async def test_stopping_in_the_middle_of_a_turn_loses_no_result() -> None:
             tasks.cancel_scope.cancel()
         assert on.statuses(run) == {"a": StepStatus.COMPLETED}
         assert on.tables.queue[run, 1].engine is None  # type: ignore[index]
+
+
+async def test_a_late_run_that_cannot_be_named_stops_nothing() -> None:
+    """A deadline is enforced, and the engine works on, also when the run's workflow cannot be loaded for the log."""
+    async with stage(SHORT_LEASE) as on:
+        gate = on.skills.hold("held")
+        late = await on.start(workflow(step("held"), name="held"), deadline_s=0.05)
+        await on.bell.until(lambda: len(on.skills.calls) == 1)
+        on.workflows.known.clear()
+        on.scheduler._contexts.forget(late)
+        assert await on.ended(late) == [RunStatus.FAILED]
+        await on.bell.until(lambda: len(on.skills.cancelled) == 1)
+        gate.set()
+        other = await on.start(chain(), {"x": 1})
+        assert await on.ended(other) == [RunStatus.COMPLETED]
