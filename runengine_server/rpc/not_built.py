@@ -1,7 +1,7 @@
 """The one list of what the contract names and this server does not do yet; it is refused, never ignored."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from google.protobuf.message import Message
@@ -22,6 +22,12 @@ class UnbuiltField:
     path: str
     values: frozenset[int] | None = None
 
+
+_WORKFLOW_FIELDS: Final = (
+    UnbuiltField(path="steps.verify_artifacts"),
+    UnbuiltField(path="change_requests.cache_mode", values=_READ_ONLY_AND_BYPASS),
+)
+"""Of a definition, however it reaches the server: in a request, or in a file of the workflow directory."""
 
 UNBUILT_RPCS: Final = frozenset(
     {
@@ -49,8 +55,8 @@ UNBUILT_FIELDS: Final[Mapping[str, tuple[UnbuiltField, ...]]] = {
         UnbuiltField(path="strict_impact"),
         UnbuiltField(path="workflow_version"),
     ),
-    "/runengine.v1.WorkflowRegistryService/RegisterWorkflow": (
-        UnbuiltField(path="workflow.change_requests.cache_mode", values=_READ_ONLY_AND_BYPASS),
+    "/runengine.v1.WorkflowRegistryService/RegisterWorkflow": tuple(
+        replace(field, path=f"workflow.{field.path}") for field in _WORKFLOW_FIELDS
     ),
 }
 
@@ -71,12 +77,25 @@ def refuse_unbuilt_fields(method: str, request: Message) -> None:
     Raises:
         NotYetImplementedError: names the field and, for an enum, the value.
     """
-    for field in UNBUILT_FIELDS.get(method, ()):
-        for name, number in _set_values(request, field.path):
+    _refuse(UNBUILT_FIELDS.get(method, ()), request)
+
+
+def refuse_unbuilt_workflow(workflow: workflow_pb2.Workflow) -> None:
+    """Return when the definition, which may come from a file, sets nothing that is not built.
+
+    Raises:
+        NotYetImplementedError: as `refuse_unbuilt_fields`.
+    """
+    _refuse(_WORKFLOW_FIELDS, workflow)
+
+
+def _refuse(fields: Iterable[UnbuiltField], message: Message) -> None:
+    for field in fields:
+        for name, number in _set_values(message, field.path):
             if field.values is None:
-                raise NotYetImplementedError(f"{request.DESCRIPTOR.name}.{field.path}")
+                raise NotYetImplementedError(f"{message.DESCRIPTOR.name}.{field.path}")
             if number in field.values:
-                raise NotYetImplementedError(f"{request.DESCRIPTOR.name}.{field.path} = {name}")
+                raise NotYetImplementedError(f"{message.DESCRIPTOR.name}.{field.path} = {name}")
 
 
 def _set_values(message: Message, path: str) -> Iterator[tuple[str, object]]:

@@ -223,6 +223,14 @@ UNBUILT_REQUESTS = {
     "TriggerUpdate.expected_plan_digest": pb.TriggerUpdateRequest(change_request=CHANGE, expected_plan_digest="d"),
     "TriggerUpdate.strict_impact": pb.TriggerUpdateRequest(change_request=CHANGE, strict_impact=True),
     "TriggerUpdate.workflow_version": pb.TriggerUpdateRequest(change_request=CHANGE, workflow_version="2.0.0"),
+    "RegisterWorkflow.workflow.steps.verify_artifacts": workflow_pb2.RegisterWorkflowRequest(
+        workflow=workflow_pb2.Workflow(
+            steps=[
+                workflow_pb2.StepDefinition(step_id="a"),
+                workflow_pb2.StepDefinition(step_id="b", verify_artifacts=True),
+            ]
+        )
+    ),
     "RegisterWorkflow.workflow.change_requests.cache_mode": workflow_pb2.RegisterWorkflowRequest(
         workflow=workflow_pb2.Workflow(change_requests=[workflow_pb2.ChangeRequestRule(type="u"), RULE])
     ),

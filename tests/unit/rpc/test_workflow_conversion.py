@@ -3,13 +3,14 @@
 import random
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from google.protobuf import json_format
 
 from runengine_client.pb.runengine.v1 import workflow_pb2
 from runengine_server.domain.canonical_json import canonical_bytes, normalize_numbers
-from runengine_server.domain.errors import InvalidError
+from runengine_server.domain.errors import InvalidError, NotYetImplementedError
 from runengine_server.domain.ids import SkillId, StepId, WorkflowDigest
 from runengine_server.domain.states import CacheMode, CacheScope, FailurePolicy
 from runengine_server.domain.workflow import CachePolicy, ChangeRule, RetryPolicy, StepDefinition, Workflow
@@ -45,13 +46,16 @@ FULL = Workflow(
     labels={"b": "1", "a": "2"},
 )
 
+BUILT = replace(FULL, steps=(replace(FULL.steps[0], verify_artifacts=False), FULL.steps[1]))
+"""Without what is refused on the way in."""
+
 
 def test_a_workflow_survives_the_wire() -> None:
     """Everything of a workflow arrives, serialised and back; the digest is filled in."""
-    data = workflow_to_proto(FULL).SerializeToString()
+    data = workflow_to_proto(BUILT).SerializeToString()
     read = read_workflow(workflow_pb2.Workflow.FromString(data))
-    assert replace(read, digest=WorkflowDigest("")) == FULL
-    assert read.digest == workflow_digest(FULL)
+    assert replace(read, digest=WorkflowDigest("")) == BUILT
+    assert read.digest == workflow_digest(BUILT)
 
 
 def test_defaults_are_filled_in() -> None:
@@ -86,7 +90,7 @@ def test_a_partial_retry_policy_keeps_the_other_defaults() -> None:
 
 def test_what_cannot_be_read_is_named_all_at_once() -> None:
     """Every parse error of a workflow is one violation with its path, in the order of the definition."""
-    proto = workflow_to_proto(FULL)
+    proto = workflow_to_proto(BUILT)
     proto.steps[0].cache_policy.hot_ttl.nanos = 5
     proto.steps[1].input_selector.fields["a/b"].number_value = 2.0**60
     proto.change_requests[1].cache_mode = 99  # type: ignore[assignment]
@@ -101,6 +105,23 @@ def test_what_cannot_be_read_is_named_all_at_once() -> None:
         "triggerSchema/minimum",
     ]
     assert "and 3 more" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("part", "feature"),
+    [
+        ({"steps": [workflow_pb2.StepDefinition(verify_artifacts=True)]}, "Workflow.steps.verify_artifacts"),
+        (
+            {"change_requests": [workflow_pb2.ChangeRequestRule(cache_mode=workflow_pb2.CACHE_MODE_BYPASS)]},
+            "Workflow.change_requests.cache_mode = CACHE_MODE_BYPASS",
+        ),
+    ],
+)
+def test_a_definition_from_a_file_gets_no_further(part: dict[str, Any], feature: str) -> None:
+    """What is not built is refused wherever the definition comes from, not only in a request."""
+    with pytest.raises(NotYetImplementedError) as caught:
+        read_workflow(workflow_pb2.Workflow(**part))
+    assert caught.value.metadata == {"feature": feature}
 
 
 @pytest.mark.parametrize("timeout_s", [None, 0.1, 1.0, 1.5, 90.000_001, 1e-9, 86_400.0, 7_776_000.123])

@@ -229,7 +229,7 @@ class StepDefinition(_message.Message):
     """What the step is for, in the author's words; free text, default empty."""
     verify_artifacts: _builtins.bool
     """Whether a cached artifact's URI is probed before it is reused; one that is gone is a miss (ARTIFACT_GONE). Default
-    false. Set by the author.
+    false; not built yet: true is refused (NOT_YET_IMPLEMENTED). Set by the author.
     """
     @_builtins.property
     def depends_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
