@@ -1023,7 +1023,9 @@ class WatchRunRequest(_message.Message):
 
     @_builtins.property
     def step_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only events of these steps, and the run's own; none means all. The sequence still counts every event."""
+        """Only events of these steps, and the run's own; none means all. The sequence still counts every event, and a
+        snapshot still has every step: it is the state, which the filter does not cut.
+        """
 
     def __init__(
         self,
