@@ -383,11 +383,16 @@ class Scheduler:
                 self._reporting.turn_failed(error)
 
     async def _retire(self) -> None:
-        """Commit what has settled and hand the rest back."""
+        """Commit what has settled and hand the rest back; what this cannot do, others do when the lease ends."""
         batch, self._settled = self._settled, []
         try:
             if batch:
                 await self._commit(batch, await self._queue.tick(self._engine, [s.completion for s in batch], 0))
+        except UnavailableError as error:
+            self._reporting.database_unavailable(error)
+        except Exception as error:
+            self._reporting.internal_failure(batch[0].completion.lease, error)
+        try:
             self._reporting.runs_changed(await self._registry.retire(self._engine))
         except UnavailableError as error:
             self._reporting.database_unavailable(error)
