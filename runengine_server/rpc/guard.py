@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Never, TypeAlias, cast
 
 import grpc
@@ -15,6 +16,8 @@ from runengine_server.rpc.caller import set_caller
 from runengine_server.rpc.draining import Drain
 from runengine_server.rpc.errors import abort_with, internal_error
 from runengine_server.rpc.not_built import refuse_unbuilt_fields, refuse_unbuilt_rpc
+from runengine_server.rpc.off_loop import read_off_loop
+from runengine_server.rpc.text_check import may_hold_nul, refuse_nul
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -106,13 +109,15 @@ class _GuardedCall:
             needed = self._access.value if self._access is not None else "none exists"
             raise ScopeRequiredError(
                 "SCOPE_REQUIRED",
-                f"The token lacks the scope {needed}, which this call needs",
+                f"the token lacks the scope {needed}, which this call needs",
                 metadata={"scope": needed},
             )
         set_caller(caller)
         refuse_unbuilt_rpc(self._method)
         request = self._parse(data)
-        refuse_unbuilt_fields(self._method, request)
+        await read_off_loop(partial(refuse_unbuilt_fields, self._method), request)
+        if may_hold_nul(data):
+            await read_off_loop(refuse_nul, request)
         return request
 
     def _parse(self, data: bytes) -> Message:
@@ -121,7 +126,7 @@ class _GuardedCall:
         except DecodeError as error:
             raise InvalidError(
                 "VALIDATION_FAILED",
-                "The request is not a valid message of its type, or a payload in it is nested deeper than 32 levels",
+                "the request is not a valid message of its type, or a payload in it is nested deeper than 32 levels",
             ) from error
 
     async def _refuse(self, context: Context, error: Exception) -> Never:
@@ -140,7 +145,7 @@ def bearer_token(context: Context) -> str | None:
     """
     values = [_text(value) for key, value in context.invocation_metadata() or () if _text(key) == "authorization"]
     if len(values) > 1:
-        raise UnauthenticatedError("TOKEN_INVALID", "The call carries several authorization headers; send one")
+        raise UnauthenticatedError("TOKEN_INVALID", "the call carries several authorization headers; send one")
     scheme, _, token = values[0].strip().partition(" ") if values else ("", "", "")
     return token.strip() or None if scheme.lower() == "bearer" else None
 

@@ -23,10 +23,14 @@ class Problems:
 
     def add(self, field: str, description: str) -> None:
         """Note that a field, by its proto path, is wrong and what to do about it; callers see its JSON path."""
-        if len(self._violations) < VIOLATIONS_MAX:
-            self._violations.append(FieldViolation(field=_json_path(field), description=description))
+        self.add_json_path(json_path(field), description)
 
-    def raise_if_any(self, reason: str = "VALIDATION_FAILED", what: str = "The request") -> None:
+    def add_json_path(self, path: str, description: str) -> None:
+        """Note that a field, by its JSON path, is wrong and what to do about it."""
+        if len(self._violations) < VIOLATIONS_MAX:
+            self._violations.append(FieldViolation(field=path, description=description))
+
+    def raise_if_any(self, reason: str = "VALIDATION_FAILED", what: str = "the request") -> None:
         """Return when nothing is wrong.
 
         Raises:
@@ -41,7 +45,7 @@ class Problems:
         )
 
 
-def _json_path(field: str) -> str:
+def json_path(field: str) -> str:
     """The path as proto JSON, files and every other surface spell it; what follows a slash is the caller's own JSON."""
     path, slash, pointer = field.partition("/")
     return re.sub("_([a-z])", lambda match: match[1].upper(), path) + slash + pointer

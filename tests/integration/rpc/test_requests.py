@@ -143,6 +143,27 @@ async def test_unknown_enum_numbers_are_refused_all_at_once(served):
     }
 
 
+@pytest.mark.parametrize(
+    ("rpc", "request_", "field"),
+    [
+        ("Cancel", pb.CancelRequest(run_id="r", reason="a\0b"), "reason"),
+        ("ListRuns", pb.ListRunsRequest(workflow_name="\0"), "workflowName"),
+        ("ListRuns", pb.ListRunsRequest(page_token="\0"), "pageToken"),
+        ("WatchRun", pb.WatchRunRequest(run_id="\0"), "runId"),
+        ("Trigger", pb.TriggerRequest(workflow_name="w", labels={"k": "\0"}), 'labels["k"]'),
+    ],
+)
+async def test_text_that_cannot_be_stored_is_refused_at_the_edge(served, rpc, request_, field):
+    """U+0000 in a text is VALIDATION_FAILED with the field, on every kind of call, and reaches no use case."""
+    call = getattr(await served.engine(), rpc)(request_)
+    error, details = await refused(call.read() if rpc == "WatchRun" else call)
+    assert error.code() is StatusCode.INVALID_ARGUMENT
+    assert details["ErrorInfo"].reason == "VALIDATION_FAILED"
+    assert [violation.field for violation in details["BadRequest"].field_violations] == [field]
+    assert error.details().startswith(f"the request is not valid: {field}: ")
+    assert served.services.calls == []
+
+
 async def test_filters_reach_the_use_cases(served):
     """Lists pass filters, pages and views on, and their pages back."""
     engine = await served.engine()
