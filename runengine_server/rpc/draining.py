@@ -14,7 +14,7 @@ def draining_error(metadata: dict[str, str] | None = None) -> UnavailableError:
     """What a call gets while the server stops."""
     return UnavailableError(
         "DRAINING",
-        "The server is stopping; try again, another replica will answer",
+        "the server is stopping; try again, another replica will answer",
         metadata=metadata,
         retry_after_s=RETRY_AFTER_S,
     )

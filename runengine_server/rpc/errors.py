@@ -126,7 +126,7 @@ def internal_error(cause: Exception, where: str) -> domain.RunEngineError:
     _log.error("Internal error %s in %s", error_id, where, exc_info=cause, extra={"error_id": error_id})
     return domain.RunEngineError(
         "INTERNAL",
-        f"The server failed; its log knows this as error {error_id}",
+        f"the server failed; its log knows this as error {error_id}",
         metadata={"errorId": error_id},
     )
 

@@ -89,7 +89,7 @@ class WatchRegistry:
 
     def _check_room(self, tenant: Tenant) -> None:
         if len(self._open) >= self._max:
-            raise _too_many(f"This server follows {self._max} runs already; try another replica", "server")
+            raise _too_many(f"this server follows {self._max} runs already; try another replica", "server")
         if self._by_tenant[tenant] >= self._per_tenant_max:
             raise _too_many(
                 f"{self._per_tenant_max} watches of this tenant are open on this server; close some", "tenant"
@@ -227,13 +227,13 @@ def _too_many(message: str, subject: str) -> RunEngineError:
 
 def _token_expired(progress: dict[str, str]) -> RunEngineError:
     return UnauthenticatedError(
-        "TOKEN_INVALID", "The token expired; watch again with a new one, after the last sequence", metadata=progress
+        "TOKEN_INVALID", "the token expired; watch again with a new one, after the last sequence", metadata=progress
     )
 
 
 def _stalled(progress: dict[str, str], timeout_s: float) -> RunEngineError:
     return ExhaustedError(
         "WATCH_STALLED",
-        f"The reader took nothing for {timeout_s:g} s; watch again after the last sequence and read faster",
+        f"the reader took nothing for {timeout_s:g} s; watch again after the last sequence and read faster",
         metadata=progress,
     )

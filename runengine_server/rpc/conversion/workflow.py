@@ -43,7 +43,7 @@ def read_workflow(proto: workflow_pb2.Workflow) -> Workflow:
         or FailurePolicy.FINISH_RUNNING,
         labels=dict(proto.labels),
     )
-    problems.raise_if_any("WORKFLOW_INVALID", "The workflow")
+    problems.raise_if_any("WORKFLOW_INVALID", "the workflow")
     return replace(workflow, digest=workflow_digest(workflow))
 
 

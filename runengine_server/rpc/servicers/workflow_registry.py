@@ -38,7 +38,7 @@ class WorkflowRegistryServicer(workflow_pb2_grpc.WorkflowRegistryServiceServicer
         """Register a workflow version, or check it; warnings travel as trailing metadata."""
         if not request.HasField("workflow"):
             missing = FieldViolation(field="workflow", description="is required: send the definition to register")
-            raise InvalidError("VALIDATION_FAILED", "The request carries no workflow", violations=[missing])
+            raise InvalidError("VALIDATION_FAILED", "the request carries no workflow", violations=[missing])
         workflow = await read_off_loop(read_workflow, request.workflow)
         answer = await self._services.register_workflow(current_caller(), workflow, validate_only=request.validate_only)
         context.set_trailing_metadata(
