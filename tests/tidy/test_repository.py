@@ -8,7 +8,13 @@ import pytest
 from . import source
 
 # Written so that this file does not find itself.
-_REGISTRIES = ("py" + "pi.org", "python" + "hosted.org", "registry.np" + "mjs", "proxy.go" + "lang.org", "index-url=")
+_REGISTRIES = (
+    "py" + "pi.org",
+    "python" + "hosted.org",
+    "registry.np" + "mjs",
+    "proxy.go" + "lang.org",
+    "index-" + "url=",
+)
 _MACHINE_PATHS = ("/wo" + "rk/", "/ho" + "me/", "/Us" + "ers/")
 _LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
