@@ -7,21 +7,25 @@ from datetime import UTC, datetime
 from typing import Final
 
 from runengine_client.pb.runengine.v1 import run_pb2, skill_runner_pb2
-from runengine_server.adapters.skills.struct_values import object_of, seconds_of
+from runengine_server.adapters.skills.artifact_reader import ProtocolError, read_artifact, require_text
+from runengine_server.adapters.skills.struct_values import ValueMissing, object_of, seconds_of
 from runengine_server.domain.artifact import ProducedArtifact
+from runengine_server.domain.canonical_json import NotCanonical, canonical_bytes
 from runengine_server.domain.failure import OUTPUT_TOO_LARGE, SKILL_FAILED, SKILL_PROTOCOL_ERROR, Failure
+from runengine_server.domain.json_value import JsonObject
 from runengine_server.ports.skill_runner import Failed, Outcome, ProgressListener, Succeeded
 
 OUTPUT_BYTES_MAX: Final = 1 << 20
 MESSAGE_BYTES_MAX: Final = 3 << 20
 ARTIFACTS_MAX: Final = 1000
 FAILURE_MESSAGE_CHARACTERS_MAX: Final = 2000
+# An event has at most 64 KiB; the failure is part of one.
+FAILURE_DETAILS_BYTES_MAX: Final = 32 * 1024
+VERSION_CHARACTERS_MAX: Final = 128
+WORKER_ID_CHARACTERS_MAX: Final = 200
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}\Z")
-_SHA256: Final = re.compile(r"[0-9a-f]{64}\Z")
 
-
-class ProtocolError(Exception):
-    """The runner broke the contract; the message says how."""
+__all__ = ["CallReader", "ProtocolError"]
 
 
 @dataclass(slots=True)
@@ -74,9 +78,12 @@ class CallReader:
     def _take_accepted(self, accepted: skill_runner_pb2.ExecuteAccepted) -> None:
         if self.is_accepted:
             raise ProtocolError("The runner sent `accepted` twice")
-        _require_text(accepted.worker_id, accepted.skill_version, accepted.cache_version)
+        worker_id = accepted.worker_id[:WORKER_ID_CHARACTERS_MAX]  # for people only: shortened rather than refused
+        require_text("a worker_id", worker_id, WORKER_ID_CHARACTERS_MAX)
+        self.worker_id = worker_id
+        require_text("a skill_version", accepted.skill_version, VERSION_CHARACTERS_MAX)
+        require_text("a cache_version", accepted.cache_version, VERSION_CHARACTERS_MAX)
         self.is_accepted = True
-        self.worker_id = accepted.worker_id[:200]
         self._skill_version = accepted.skill_version
         self._cache_version = accepted.cache_version or accepted.skill_version
 
@@ -87,22 +94,7 @@ class CallReader:
     def _take_artifact(self, artifact: skill_runner_pb2.ProducedArtifact) -> None:
         if len(self._artifacts) >= ARTIFACTS_MAX:
             raise ProtocolError(f"The runner sent more than {ARTIFACTS_MAX} artifacts")
-        if not artifact.type or not artifact.uri or artifact.size_bytes < 0:
-            raise ProtocolError("The runner sent an artifact without type, uri or size")
-        _require_text(artifact.type, artifact.uri, artifact.filename)
-        if not _SHA256.match(artifact.content_hash):
-            raise ProtocolError("The runner sent an artifact whose content_hash is no SHA-256")
-        self._artifacts.append(
-            ProducedArtifact(
-                media_type=artifact.type,
-                uri=artifact.uri,
-                content_hash=artifact.content_hash,
-                size_bytes=artifact.size_bytes,
-                filename=artifact.filename,
-                metadata=object_of(artifact.metadata),
-                made_from=tuple(artifact.made_from),
-            )
-        )
+        self._artifacts.append(read_artifact(artifact))
 
     def _result(self, result: skill_runner_pb2.ExecuteResult) -> Outcome:
         if len(result.output_json) > OUTPUT_BYTES_MAX:
@@ -123,7 +115,7 @@ class CallReader:
                 code=failure.code if _CODE.match(failure.code) else SKILL_FAILED,
                 message=failure.message[:FAILURE_MESSAGE_CHARACTERS_MAX] or "The skill failed",
                 retryable=failure.retryable,
-                details=object_of(failure.details) if failure.HasField("details") else None,
+                details=_details(failure),
             ),
             retry_after_s=retry_after_s if retry_after_s > 0 else None,
             worker_id=self.worker_id,
@@ -133,10 +125,20 @@ class CallReader:
         return Failed(failure=Failure(code=OUTPUT_TOO_LARGE, message=message), worker_id=self.worker_id)
 
 
-def _require_text(*texts: str) -> None:
-    """Raise ProtocolError for text that PostgreSQL cannot hold."""
-    if any("\0" in text for text in texts):
-        raise ProtocolError("The runner sent a text with a NUL character")
+def _details(failure: skill_runner_pb2.ExecuteFailure) -> JsonObject | None:
+    """What else the runner says; words in its place where it cannot be kept: it must not hide the failure itself."""
+    if not failure.HasField("details"):
+        return None
+    try:
+        details = object_of(failure.details)
+        is_too_large = len(canonical_bytes(details)) > FAILURE_DETAILS_BYTES_MAX
+    except ValueMissing as problem:
+        raise ProtocolError(f"The runner sent a failure whose details{problem.pointer} {problem.problem}") from None
+    except NotCanonical as problem:
+        return {"omitted": f"details{problem.pointer}: {problem.problem}"}
+    if is_too_large:
+        return {"omitted": f"the details are longer than {FAILURE_DETAILS_BYTES_MAX} bytes"}
+    return details
 
 
 def _reported_at(progress: run_pb2.StepProgress) -> datetime:

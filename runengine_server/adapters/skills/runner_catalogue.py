@@ -1,7 +1,7 @@
 """Knows which skills one gRPC runner offers: asks every 30 s, and as soon as the runner is back."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import anyio
@@ -13,6 +13,7 @@ from runengine_server.domain.ids import SkillId
 from runengine_server.ports.skill_runner import SkillInfo
 
 SKILLS_MAX: Final = 10_000
+TEXT_CHARACTERS_MAX: Final = 128
 _LIST_WITHIN_S: Final = 5.0
 # How often to try a runner that did not answer, and to look whether the connection is still there.
 _ABSENT_S: Final = 0.5
@@ -53,7 +54,7 @@ class RunnerCatalogue:
             return False
         finally:
             self.asked.set()
-        self.skills = {skill.skill_id: _info_of(skill) for skill in answer.skills[:SKILLS_MAX] if _is_usable(skill)}
+        self.skills = dict(_usable(answer.skills[:SKILLS_MAX]))
         self.is_known = True
         return True
 
@@ -76,9 +77,17 @@ class RunnerCatalogue:
                     break
 
 
-def _is_usable(skill: skill_runner_pb2.Skill) -> bool:
-    """Whether it has an id and versions that PostgreSQL can hold."""
-    return bool(skill.skill_id) and "\0" not in skill.skill_id + skill.version + skill.cache_version
+def _usable(skills: Iterable[skill_runner_pb2.Skill]) -> Iterator[tuple[str, SkillInfo]]:
+    """Those with an id, versions that can be stored and schemas that are JSON; the others are logged and left out."""
+    for skill in skills:
+        texts = (skill.skill_id, skill.version, skill.cache_version)
+        is_storable = all("\0" not in text and len(text) <= TEXT_CHARACTERS_MAX for text in texts)
+        try:
+            if not skill.skill_id or not is_storable:
+                raise ValueError(f"id and versions must be text of at most {TEXT_CHARACTERS_MAX} characters")
+            yield skill.skill_id, _info_of(skill)
+        except ValueError as problem:
+            _log.warning("Skill is left out of its runner's list: skillId=%.128r: %s", skill.skill_id, problem)
 
 
 def _info_of(skill: skill_runner_pb2.Skill) -> SkillInfo:

@@ -164,10 +164,10 @@ class ExecuteAccepted(_message.Message):
     replayed: _builtins.bool
     """Whether what follows is the stored outcome of an earlier success with this key; default false."""
     skill_version: _builtins.str
-    """The skill's version that runs; default empty."""
+    """The skill's version that runs, at most 128 characters; default empty."""
     cache_version: _builtins.str
     """The skill's cache version that runs: outputs are compatible as long as it stays equal, and the cache entry is filed
-    under it. Empty means skill_version.
+    under it. At most 128 characters; empty means skill_version.
     """
     attached: _builtins.bool
     """Whether the call joined one with this key that was already in flight; default false."""
@@ -256,7 +256,7 @@ class ExecuteFailure(_message.Message):
 
     @_builtins.property
     def details(self) -> _struct_pb2.Struct:
-        """Whatever else helps; default unset."""
+        """Whatever else helps, at most 32 KiB as JSON: what cannot be kept is left out, and said so. Default unset."""
 
     def __init__(
         self,
@@ -277,7 +277,9 @@ Global___ExecuteFailure: _TypeAlias = ExecuteFailure  # noqa: Y015
 
 @_typing.final
 class ProducedArtifact(_message.Message):
-    """Something a skill published: a reference to bytes it has stored. Set by the skill."""
+    """Something a skill published: a reference to bytes it has stored. Set by the skill. One beyond a limit, or with U+0000
+    in a text, fails the attempt (SKILL_PROTOCOL_ERROR).
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -289,22 +291,22 @@ class ProducedArtifact(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     MADE_FROM_FIELD_NUMBER: _builtins.int
     type: _builtins.str
-    """Media type, such as `audio/mpeg`. Required."""
+    """Media type, such as `audio/mpeg`, at most 255 characters. Required."""
     uri: _builtins.str
-    """Where the bytes are. Required."""
+    """Where the bytes are, at most 2,048 characters. Required."""
     content_hash: _builtins.str
     """Lower-case hex SHA-256 of the bytes. Required."""
     size_bytes: _builtins.int
     """Size of the bytes, 0 or more."""
     filename: _builtins.str
-    """A name to save it under; default empty."""
+    """A name to save it under, at most 255 characters; default empty."""
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
-        """Whatever else is worth knowing, such as width and height; default unset."""
+        """Whatever else is worth knowing, such as width and height, at most 32 KiB as RFC 8785 JSON; default unset."""
 
     @_builtins.property
     def made_from(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Content hashes or URIs of the artifacts it was made from; default none."""
+        """Content hashes (lower-case hex SHA-256) of the artifacts it was made from, at most 64; default none."""
 
     def __init__(
         self,
@@ -387,13 +389,17 @@ class Skill(_message.Message):
     skill_id: _builtins.str
     """Its id, `[a-z][a-z0-9_.]{0,127}`. Required."""
     version: _builtins.str
-    """Its version, any text; a new one alone invalidates no cache entry if cache_version is given. Default empty."""
+    """Its version, at most 128 characters; a new one alone invalidates no cache entry if cache_version is given. Default
+    empty.
+    """
     description: _builtins.str
     """What it does, for a person; free text, default empty."""
     max_concurrency: _builtins.int
     """Calls of it that this runner takes at a time, 1 or more; 0 means no limit of its own."""
     cache_version: _builtins.str
-    """Outputs are compatible as long as it stays equal; part of the cache fingerprint. Empty means version."""
+    """Outputs are compatible as long as it stays equal; part of the cache fingerprint. At most 128 characters; empty means
+    version.
+    """
     @_builtins.property
     def default_timeout(self) -> _duration_pb2.Duration:
         """Timeout of an attempt where the step names none, above zero; unset means 60 s."""

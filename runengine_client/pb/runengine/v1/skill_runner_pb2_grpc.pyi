@@ -45,6 +45,11 @@ class SkillRunnerServiceStub:
     `result` or `failure`, then OK. OK without one is SKILL_PROTOCOL_ERROR (retryable). After three silent intervals
     the engine cancels the call (HEARTBEAT_TIMEOUT). Cancelling the RPC cancels the skill.
 
+    After a `result` or `failure` the stream should end with OK at once. What came is what counts: a result that was
+    followed by another status, by a lost connection or by no end within 2 s is kept, since the work is done and paid
+    for. A further message after it is SKILL_PROTOCOL_ERROR. A runner that is not there is waited for until the 5 s for
+    `accepted` are over (SKILL_UNAVAILABLE).
+
     Statuses: INVALID_ARGUMENT (the request cannot be read, or input_hash does not match), NOT_FOUND (no such skill
     here), RESOURCE_EXHAUSTED (no capacity; RetryInfo), UNAVAILABLE (stopping), CANCELLED (the engine gave up),
     DEADLINE_EXCEEDED (`deadline` passed), INTERNAL (the runner broke).
@@ -84,6 +89,11 @@ class SkillRunnerServiceAsyncStub(SkillRunnerServiceStub):
     The runner sends `accepted` within 5 s, then any message at least once per heartbeat_interval, then exactly one
     `result` or `failure`, then OK. OK without one is SKILL_PROTOCOL_ERROR (retryable). After three silent intervals
     the engine cancels the call (HEARTBEAT_TIMEOUT). Cancelling the RPC cancels the skill.
+
+    After a `result` or `failure` the stream should end with OK at once. What came is what counts: a result that was
+    followed by another status, by a lost connection or by no end within 2 s is kept, since the work is done and paid
+    for. A further message after it is SKILL_PROTOCOL_ERROR. A runner that is not there is waited for until the 5 s for
+    `accepted` are over (SKILL_UNAVAILABLE).
 
     Statuses: INVALID_ARGUMENT (the request cannot be read, or input_hash does not match), NOT_FOUND (no such skill
     here), RESOURCE_EXHAUSTED (no capacity; RetryInfo), UNAVAILABLE (stopping), CANCELLED (the engine gave up),
@@ -127,6 +137,11 @@ class SkillRunnerServiceServicer(metaclass=_abc_1.ABCMeta):
         The runner sends `accepted` within 5 s, then any message at least once per heartbeat_interval, then exactly one
         `result` or `failure`, then OK. OK without one is SKILL_PROTOCOL_ERROR (retryable). After three silent intervals
         the engine cancels the call (HEARTBEAT_TIMEOUT). Cancelling the RPC cancels the skill.
+
+        After a `result` or `failure` the stream should end with OK at once. What came is what counts: a result that was
+        followed by another status, by a lost connection or by no end within 2 s is kept, since the work is done and paid
+        for. A further message after it is SKILL_PROTOCOL_ERROR. A runner that is not there is waited for until the 5 s for
+        `accepted` are over (SKILL_UNAVAILABLE).
 
         Statuses: INVALID_ARGUMENT (the request cannot be read, or input_hash does not match), NOT_FOUND (no such skill
         here), RESOURCE_EXHAUSTED (no capacity; RetryInfo), UNAVAILABLE (stopping), CANCELLED (the engine gave up),
