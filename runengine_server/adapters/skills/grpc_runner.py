@@ -43,7 +43,8 @@ CANCEL_METADATA: Final = "runengine-cancel"
 
 # Pings only during calls: gRPC servers in other languages punish more, and heartbeats make these welcome. The ping
 # timeout must be set beside the keepalive timeout, or a frozen runner holds its calls for a minute. The message limit
-# is above the contract's 3 MiB, so that what is too large can be read and named.
+# is above the contract's 3 MiB, so that what is too large can be read and named. A runner that is away is dialled every
+# second: within the time a call waits for it, also after a long absence.
 _OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
@@ -51,7 +52,7 @@ _OPTIONS: Final = (
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 1_000),
-    ("grpc.max_reconnect_backoff_ms", 5_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.max_receive_message_length", 8 << 20),
     ("grpc.enable_retries", 0),
     ("grpc.use_local_subchannel_pool", 1),
@@ -80,7 +81,7 @@ class GrpcSkillRunner:
             endpoint: where the runner is.
             token: a bearer token; refused for plaintext that leaves this machine.
             heartbeat_interval_s: what the runner is asked for; three silent ones end a call.
-            accepted_within_s: how long `accepted` may take.
+            accepted_within_s: how long `accepted` may take, the wait for a runner that is away included.
             refresh_interval_s: how often the list of skills is read.
             root_certificates: PEM of the authorities that TLS trusts; None means gRPC's own.
             call_metadata: further metadata of each call, such as `traceparent`.
@@ -112,7 +113,7 @@ class GrpcSkillRunner:
             self._request(call),
             timeout=call.timeout_s,
             metadata=(*self._metadata, *self._call_metadata(call)),
-            wait_for_ready=False,
+            wait_for_ready=True,  # a runner that restarts is waited for, as long as it may take to accept
         )
         try:
             return await self._watch(rpc, reader, call)
@@ -120,6 +121,8 @@ class GrpcSkillRunner:
             return reader.broken(problem)
         except grpc.aio.AioRpcError as problem:
             self._catalogue.doubt(problem.code())
+            if problem.code() is grpc.StatusCode.DEADLINE_EXCEEDED and not reader.is_accepted:
+                return self._silent(reader, call)
             return reader.outcome or failed_with(problem, call, reader.worker_id)
         finally:
             rpc.cancel()
@@ -214,16 +217,19 @@ class GrpcSkillRunner:
             return reader.outcome
         if not alarm.cancelled_caught:
             raise ProtocolError("The runner ended the call without result or failure")
-        return self._silent(reader, is_late=now() >= ends_at)
+        return self._silent(reader, call, is_late=now() >= ends_at)
 
-    def _silent(self, reader: CallReader, *, is_late: bool) -> Failed:
-        if is_late:
-            failure = Failure(code=SKILL_TIMEOUT, message="The skill did not finish in time", retryable=True)
-        elif reader.is_accepted:
-            failure = Failure(code=HEARTBEAT_TIMEOUT, message="The skill's runner fell silent", retryable=True)
-        else:
-            message = f"The skill's runner did not accept the call within {self._accepted_within_s:g} s"
+    def _silent(self, reader: CallReader, call: SkillCall, *, is_late: bool = False) -> Failed:
+        """What silence means: a skill that was never started has not timed out, its runner is not available."""
+        if not reader.is_accepted:
+            is_connected = self._channel is not None and self._channel.get_state() is grpc.ChannelConnectivity.READY
+            what = "did not accept the call" if is_connected else "could not be reached"
+            message = f"The skill's runner {what} within {min(self._accepted_within_s, call.timeout_s):g} s"
             failure = Failure(code=SKILL_UNAVAILABLE, message=message, retryable=True)
+        elif is_late:
+            failure = Failure(code=SKILL_TIMEOUT, message="The skill did not finish in time", retryable=True)
+        else:
+            failure = Failure(code=HEARTBEAT_TIMEOUT, message="The skill's runner fell silent", retryable=True)
         return Failed(failure=failure, worker_id=reader.worker_id)
 
     def _request(self, call: SkillCall) -> skill_runner_pb2.ExecuteRequest:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -10,6 +11,7 @@ from typing import Any
 import anyio
 import grpc
 import pytest
+from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
 
 from runengine_client.pb.runengine.v1 import skill_runner_pb2 as pb
 from runengine_client.pb.runengine.v1 import skill_runner_pb2_grpc
@@ -18,7 +20,7 @@ from runengine_server.adapters.skills.grpc_runner import GrpcSkillRunner
 from runengine_server.adapters.skills.routing import route_targets
 from runengine_server.adapters.skills.targets import parse_endpoint, parse_targets
 from runengine_server.domain.ids import SkillId
-from runengine_server.ports.skill_runner import Failed, SkillCall, Succeeded
+from runengine_server.ports.skill_runner import Failed, Outcome, SkillCall, Succeeded
 
 pytestmark = pytest.mark.anyio
 CallFactory = Callable[..., SkillCall]
@@ -36,6 +38,23 @@ def _artifact(**changes: Any) -> pb.ExecuteResponse:
     return pb.ExecuteResponse(artifact=pb.ProducedArtifact(**{**fields, **changes}))
 
 
+def _struct(**members: Any) -> Struct:
+    struct = Struct()
+    struct.update(members)
+    return struct
+
+
+_UNSET = Struct(fields={"a/b": Value(list_value=ListValue(values=[Value(null_value=NULL_VALUE), Value()]))})
+
+
+def _accepted(**fields: str) -> pb.ExecuteResponse:
+    return pb.ExecuteResponse(accepted=pb.ExecuteAccepted(**fields))
+
+
+def _failure(**fields: Any) -> pb.ExecuteResponse:
+    return pb.ExecuteResponse(failure=pb.ExecuteFailure(code="SOME_CODE", **fields))
+
+
 class Liar(skill_runner_pb2_grpc.SkillRunnerServiceServicer):
     """Says what it was told to say, then hangs, ends or aborts; notices when it is cancelled."""
 
@@ -47,6 +66,12 @@ class Liar(skill_runner_pb2_grpc.SkillRunnerServiceServicer):
         self._status = status
         self.cancelled = anyio.Event()
         self.requests: list[pb.ExecuteRequest] = []
+        self.skills: list[pb.Skill] | None = None
+
+    async def ListSkills(self, request: pb.ListSkillsRequest, context: Any) -> pb.ListSkillsResponse:  # noqa: N802
+        if self.skills is None:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "not offered")
+        return pb.ListSkillsResponse(skills=self.skills)
 
     async def Execute(self, request: pb.ExecuteRequest, context: Any) -> AsyncIterator[pb.ExecuteResponse]:  # noqa: N802
         self.requests.append(request)
@@ -91,12 +116,72 @@ async def _failed(liar: Liar, call: SkillCall) -> Failed:
         pytest.param([_ACCEPTED, pb.ExecuteResponse(), _RESULT], id="empty message"),
         pytest.param([_ACCEPTED, _artifact(content_hash="zz"), _RESULT], id="artifact without hash"),
         pytest.param([_ACCEPTED, _artifact(uri=""), _RESULT], id="artifact without uri"),
+        pytest.param([_ACCEPTED, _artifact(uri="u" * 2049), _RESULT], id="uri too long"),
+        pytest.param([_ACCEPTED, _artifact(type="t" * 256), _RESULT], id="media type too long"),
+        pytest.param([_ACCEPTED, _artifact(filename="f" * 256), _RESULT], id="filename too long"),
+        pytest.param([_ACCEPTED, _artifact(filename="a\0"), _RESULT], id="filename with U+0000"),
+        pytest.param([_ACCEPTED, _artifact(made_from=["b" * 64] * 65), _RESULT], id="too many sources"),
+        pytest.param([_ACCEPTED, _artifact(made_from=["a.txt"]), _RESULT], id="source without hash"),
+        pytest.param([_ACCEPTED, _artifact(metadata=_struct(x=math.nan)), _RESULT], id="metadata with NaN"),
+        pytest.param([_ACCEPTED, _artifact(metadata=_struct(x=2.0**60)), _RESULT], id="metadata beyond 2^53"),
+        pytest.param([_ACCEPTED, _artifact(metadata=_struct(x="y" * 32_768)), _RESULT], id="metadata too long"),
+        pytest.param([_ACCEPTED, _artifact(metadata=_struct(x="y" * 500_000)), _RESULT], id="metadata far too long"),
+        pytest.param([_ACCEPTED, _artifact(metadata=_UNSET), _RESULT], id="metadata without a value"),
+        pytest.param([_ACCEPTED, _failure(details=_UNSET)], id="details without a value"),
+        pytest.param([_accepted(skill_version="v" * 129), _RESULT], id="skill version too long"),
+        pytest.param([_accepted(cache_version="v" * 129), _RESULT], id="cache version too long"),
+        pytest.param([_accepted(cache_version="\0"), _RESULT], id="cache version with U+0000"),
     ],
 )
 async def test_broken_contract_is_a_protocol_error(script: list[pb.ExecuteResponse], make_call: CallFactory) -> None:
     """A stream that breaks the contract fails the attempt as SKILL_PROTOCOL_ERROR, retryable."""
     failure = (await _failed(Liar(script), make_call())).failure
     assert (failure.code, failure.retryable) == ("SKILL_PROTOCOL_ERROR", True)
+
+
+async def test_place_without_a_value_is_named(make_call: CallFactory) -> None:
+    """A Value that was never set is refused with its pointer, instead of being read as null."""
+    failure = (await _failed(Liar([_ACCEPTED, _artifact(metadata=_UNSET), _RESULT]), make_call())).failure
+    assert failure.message == "The runner sent an artifact whose metadata/a~1b/1 cannot be kept: has no value"
+
+
+async def test_artifact_at_its_limits_is_kept(make_call: CallFactory) -> None:
+    """Exactly what the limits allow arrives as it was sent."""
+    sources = [f"{number:064x}" for number in range(64)]
+    metadata = _struct(x="y" * (32_768 - len('{"x":""}')))
+    artifact = _artifact(
+        type="t" * 255, uri="u" * 2048, filename="f" * 255, made_from=sources, metadata=metadata, size_bytes=0
+    )
+    script = [_accepted(skill_version="s" * 128, cache_version="c" * 128), artifact, _RESULT]
+    async with _engine_of(Liar(script)) as engine:
+        outcome = await engine.execute(make_call(), _ignore)
+    assert isinstance(outcome, Succeeded), outcome
+    (kept,) = outcome.artifacts
+    assert (len(kept.media_type), len(kept.uri), len(kept.filename), kept.size_bytes) == (255, 2048, 255, 0)
+    assert kept.made_from == tuple(sources)
+    assert kept.metadata == {"x": metadata["x"]}
+    assert (len(outcome.skill_version), len(outcome.cache_version)) == (128, 128)
+
+
+@pytest.mark.parametrize("member", [math.nan, "y" * 32_768], ids=["NaN", "too long"])
+async def test_details_never_hide_the_failure(member: object, make_call: CallFactory) -> None:
+    """Details that cannot be kept are left out, and said so; code and retryability are the skill's own."""
+    failure = (await _failed(Liar([_ACCEPTED, _failure(details=_struct(x=member))]), make_call())).failure
+    assert (failure.code, failure.retryable) == ("SOME_CODE", False)
+    assert failure.details is not None and list(failure.details) == ["omitted"]
+
+
+async def test_skill_that_cannot_be_kept_is_not_listed(make_call: CallFactory) -> None:
+    """A skill whose schema has a Value without a value, or whose version is too long, is left out; others count."""
+    liar = Liar([])
+    liar.skills = [
+        pb.Skill(skill_id="t.unset", input_schema=_UNSET),
+        pb.Skill(skill_id="t.long", version="v" * 129),
+        pb.Skill(skill_id="t.work", version="v" * 128),
+    ]
+    async with _engine_of(liar) as engine:
+        assert await engine.refresh()
+        assert set(engine.catalogue()) == {"t.work"}
 
 
 @pytest.mark.parametrize(
@@ -160,16 +245,32 @@ async def test_request_carries_the_contract_fields(make_call: CallFactory) -> No
     assert request.heartbeat_interval.ToMilliseconds() == 100
 
 
-async def test_unreachable_runner_fails_quickly(make_call: CallFactory, unused_address: str) -> None:
-    """A target nobody listens on is SKILL_UNAVAILABLE at once, retryable, and not "skill not offered"."""
-    async with GrpcSkillRunner(parse_endpoint(f"grpc://{unused_address}")) as engine:
+async def test_unreachable_runner_fails_in_time(make_call: CallFactory, unused_address: str) -> None:
+    """A target nobody listens on is SKILL_UNAVAILABLE by the time `accepted` is due, retryable, not "not offered"."""
+    async with GrpcSkillRunner(parse_endpoint(f"grpc://{unused_address}"), accepted_within_s=0.4) as engine:
         await engine.wait_until_asked()
         with anyio.fail_after(3):
             outcome = await engine.execute(make_call(), _ignore)
         availability = engine.availability(SkillId("t.work"))
     assert isinstance(outcome, Failed)
     assert (outcome.failure.code, outcome.failure.retryable) == ("SKILL_UNAVAILABLE", True)
+    assert outcome.failure.message == "The skill's runner could not be reached within 0.4 s"
     assert (availability.has_target, availability.is_catalogue_known, availability.info) == (True, False, None)
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+async def test_call_that_never_started_has_not_timed_out(
+    make_call: CallFactory, unused_address: str, *, is_there: bool
+) -> None:
+    """Where the attempt's time is shorter than that for `accepted`, it is SKILL_UNAVAILABLE all the same."""
+    if is_there:
+        async with _engine_of(Liar([], hangs=True)) as engine:
+            outcome = await engine.execute(make_call(timeout_s=0.2), _ignore)
+    else:
+        async with GrpcSkillRunner(parse_endpoint(f"grpc://{unused_address}")) as engine:
+            outcome = await engine.execute(make_call(timeout_s=0.2), _ignore)
+    assert isinstance(outcome, Failed)
+    assert (outcome.failure.code, outcome.failure.retryable) == ("SKILL_UNAVAILABLE", True)
 
 
 @pytest.fixture
@@ -190,6 +291,30 @@ def _server_of(version: str, address: str, folder: Any) -> SkillServer:
     return SkillServer([work], address=address, artifact_dir=folder)
 
 
+async def test_restarting_runner_is_waited_for(
+    make_call: CallFactory, tmp_path: Any, until: Callable[..., Any]
+) -> None:
+    """A call that finds its runner away goes on when it is back, so that a restart costs no attempt."""
+    outcomes: list[Outcome] = []
+    async with _server_of("old", "127.0.0.1:0", tmp_path) as old:
+        address = old.address
+    async with GrpcSkillRunner(parse_endpoint(f"grpc://{address}")) as engine:
+        await engine.wait_until_asked()
+
+        async def call() -> None:
+            outcomes.append(await engine.execute(make_call(), _ignore))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(call)
+            await anyio.wait_all_tasks_blocked()
+            assert not outcomes
+            async with _server_of("new", address, tmp_path):
+                await until(lambda: bool(outcomes))
+    (outcome,) = outcomes
+    assert isinstance(outcome, Succeeded), outcome
+    assert json.loads(outcome.output_json) == {"version": "new"}
+
+
 async def test_restarted_runner_is_listed_again(
     make_call: CallFactory, tmp_path: Any, until: Callable[..., Any]
 ) -> None:
@@ -201,7 +326,7 @@ async def test_restarted_runner_is_listed_again(
 
     async with _server_of("1", "127.0.0.1:0", tmp_path) as old:
         address = old.address
-        engine = GrpcSkillRunner(parse_endpoint(f"grpc://{address}"))
+        engine = GrpcSkillRunner(parse_endpoint(f"grpc://{address}"), accepted_within_s=1)
         await engine.__aenter__()
         await until(lambda: version(engine) == "1")
     try:
