@@ -78,7 +78,12 @@ _RESOURCE_BY_REASON: Final[Mapping[str, tuple[str, str]]] = {
 }
 """For each reason about one thing: the kind of thing and the metadata key that names it."""
 
-_QUOTA_REASONS: Final = frozenset({"QUEUE_FULL", "TOO_MANY_WATCHES", "PAYLOAD_TOO_LARGE"})
+_QUOTA_SUBJECT_DEFAULT: Final[Mapping[str, str]] = {
+    "QUEUE_FULL": "queue",
+    "TOO_MANY_WATCHES": "server",
+    "PAYLOAD_TOO_LARGE": "payload",
+}
+"""Reasons that carry a QuotaFailure, and its subject where the error itself does not say; it is never empty."""
 
 _RETRY_AFTER_S_DEFAULT: Final[Mapping[str, float]] = {"DRAINING": 1.0, "DATABASE_UNAVAILABLE": 1.0, "QUEUE_FULL": 1.0}
 """Reasons whose RetryInfo is promised; used where the error itself does not say."""
@@ -175,9 +180,10 @@ def _details(error: domain.RunEngineError, message: str, violations_kept: int) -
             failure = error_details_pb2.PreconditionFailure()
             failure.violations.add(type=error.reason, subject=name, description=message)
             yield failure
-        case _ if error.reason in _QUOTA_REASONS:
+        case _ if error.reason in _QUOTA_SUBJECT_DEFAULT:
             quota = error_details_pb2.QuotaFailure()
-            quota.violations.add(subject=metadata.get("subject", ""), description=message)
+            subject = metadata.get("subject") or metadata.get("field") or _QUOTA_SUBJECT_DEFAULT[error.reason]
+            quota.violations.add(subject=subject, description=message)
             yield quota
 
     retry_after_s = error.retry_after_s

@@ -63,6 +63,10 @@ async def test_every_reason_has_its_code_and_decodable_details(served):
             "QuotaFailure",
             lambda d: d.violations[0].subject == "tenant",
         ),
+        *(
+            (errors.ExhaustedError(reason, "m"), "QuotaFailure", lambda d: bool(d.violations[0].subject))
+            for reason in ("QUEUE_FULL", "TOO_MANY_WATCHES", "PAYLOAD_TOO_LARGE")
+        ),
         (
             errors.ExhaustedError("QUEUE_FULL", "m", retry_after_s=2.5),
             "RetryInfo",

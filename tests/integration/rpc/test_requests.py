@@ -78,6 +78,21 @@ async def test_a_change_payload_is_checked_too(served):
     assert details["BadRequest"].field_violations[0].field == "changeRequest.payload/volume"
 
 
+async def test_values_that_say_nothing_are_refused(served):
+    """A google.protobuf.Value that was never set is no null: VALIDATION_FAILED with every place; null itself arrives."""
+    payload = struct(brief={"x": None}, sizes=[1, None])
+    await (await served.engine()).Trigger(pb.TriggerRequest(trigger_payload=payload))
+    assert served.services.calls.pop()[2].trigger_payload == {"brief": {"x": None}, "sizes": [1, None]}
+    payload.fields["brief"].struct_value.fields["a/b"].Clear()
+    payload.fields["sizes"].list_value.values.add()
+    error, details = await refused((await served.engine()).Trigger(pb.TriggerRequest(trigger_payload=payload)))
+    assert error.code() is StatusCode.INVALID_ARGUMENT
+    violations = details["BadRequest"].field_violations
+    assert {violation.field for violation in violations} == {"triggerPayload/brief/a~1b", "triggerPayload/sizes/2"}
+    assert all("has no value" in violation.description for violation in violations)
+    assert served.services.calls == []
+
+
 async def test_an_update_without_a_change_is_refused(served):
     """TriggerUpdate without change_request names the missing field."""
     _, details = await refused((await served.engine()).TriggerUpdate(pb.TriggerUpdateRequest(base_run_id="x")))
@@ -97,7 +112,8 @@ async def test_payloads_beyond_the_limits_are_refused(served, payload):
     error, details = await refused((await served.engine()).Trigger(request))
     assert error.code() is StatusCode.RESOURCE_EXHAUSTED
     assert details["ErrorInfo"].reason == "PAYLOAD_TOO_LARGE"
-    assert details["ErrorInfo"].metadata["field"] == "trigger_payload"
+    assert details["ErrorInfo"].metadata["field"] == "triggerPayload"
+    assert details["QuotaFailure"].violations[0].subject == "triggerPayload"
     assert "artifact" in error.details()
 
 
