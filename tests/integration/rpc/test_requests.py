@@ -79,7 +79,7 @@ async def test_a_change_payload_is_checked_too(served):
 
 
 async def test_values_that_say_nothing_are_refused(served):
-    """A google.protobuf.Value that was never set is no null: VALIDATION_FAILED with every place; null itself arrives."""
+    """A google.protobuf.Value that was never set is no null: refused with every place; null itself arrives."""
     payload = struct(brief={"x": None}, sizes=[1, None])
     await (await served.engine()).Trigger(pb.TriggerRequest(trigger_payload=payload))
     assert served.services.calls.pop()[2].trigger_payload == {"brief": {"x": None}, "sizes": [1, None]}
