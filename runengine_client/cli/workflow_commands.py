@@ -11,7 +11,7 @@ from runengine_client.cli.session import Session, session_of
 from runengine_client.client import RunEngineClient
 from runengine_client.errors import RunEngineError, UnavailableError
 from runengine_client.pb.runengine.v1 import workflow_pb2
-from runengine_client.workflow import document_of, load_workflow
+from runengine_client.workflow import document_of, format_workflow, load_workflow
 from runengine_client.workflow.files import SUFFIXES
 
 workflow_app = typer.Typer(no_args_is_help=True, help="Register, check and look up workflow definitions.")
@@ -130,10 +130,7 @@ def get(
         if session.is_json:
             session.print_json(document_of(workflow))
         else:
-            import yaml
-
-            text = yaml.safe_dump(document_of(workflow), sort_keys=False, allow_unicode=True, width=120)
-            session.console.file.write(text)
+            session.console.file.write(format_workflow(workflow))
         return exit_codes.COMPLETED
 
     session.run(command)

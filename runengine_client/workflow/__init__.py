@@ -2,7 +2,7 @@
 
 from runengine_client.workflow.builder import WorkflowBuilder, expression
 from runengine_client.workflow.document import document_of
-from runengine_client.workflow.files import load_directory, load_workflow, read_workflow
+from runengine_client.workflow.files import format_workflow, load_directory, load_workflow, read_workflow
 from runengine_client.workflow.reading import WorkflowDocumentError
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "WorkflowDocumentError",
     "document_of",
     "expression",
+    "format_workflow",
     "load_directory",
     "load_workflow",
     "read_workflow",

@@ -1,5 +1,7 @@
 """The file format of a workflow: one JSON document to the contract's message and back."""
 
+from enum import StrEnum
+
 from runengine_client.conversion import enum_of
 from runengine_client.errors import FieldViolation
 from runengine_client.payload import JsonObject, JsonValue, from_struct
@@ -105,7 +107,7 @@ def document_of(workflow: workflow_pb2.Workflow) -> JsonObject:
     further: dict[str, JsonValue] = {
         "changeRequests": rules,
         "cacheEpoch": workflow.cache_epoch,
-        "failurePolicy": enum_of(FailurePolicy, workflow_pb2.FailurePolicy, workflow.failure_policy),
+        "failurePolicy": _word(enum_of(FailurePolicy, workflow_pb2.FailurePolicy, workflow.failure_policy)),
         "labels": dict(workflow.labels),
     }
     document |= {key: value for key, value in further.items() if value}
@@ -125,7 +127,7 @@ def _step_document(step: workflow_pb2.StepDefinition) -> JsonObject:
     if step.HasField("cache_policy"):
         policy: dict[str, JsonValue] = {"enabled": step.cache_policy.enabled}
         if step.cache_policy.scope:
-            policy["scope"] = enum_of(CacheScope, workflow_pb2.CacheScope, step.cache_policy.scope)
+            policy["scope"] = _word(enum_of(CacheScope, workflow_pb2.CacheScope, step.cache_policy.scope))
         if step.cache_policy.HasField("hot_ttl"):
             policy["hotTtl"] = format_duration(step.cache_policy.hot_ttl.ToTimedelta())
         document["cachePolicy"] = policy
@@ -147,7 +149,12 @@ def _step_document(step: workflow_pb2.StepDefinition) -> JsonObject:
 def _rule_document(rule: workflow_pb2.ChangeRequestRule) -> JsonObject:
     document: JsonObject = {"seedStepIds": list(rule.seed_step_ids)}
     if rule.cache_mode:
-        document["cacheMode"] = enum_of(CacheMode, workflow_pb2.CacheMode, rule.cache_mode)
+        document["cacheMode"] = _word(enum_of(CacheMode, workflow_pb2.CacheMode, rule.cache_mode))
     if rule.description:
         document["description"] = rule.description
     return document
+
+
+def _word(member: StrEnum | None) -> str | None:
+    """The member as plain text: YAML writers refuse a subclass of str."""
+    return None if member is None else member.value

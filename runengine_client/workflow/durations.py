@@ -23,10 +23,12 @@ def parse_duration(text: str) -> timedelta:
 
 
 def format_duration(span: timedelta) -> str:
-    """The shortest text that `parse_duration` reads as this span, to the millisecond."""
-    rest_ms = round(span / timedelta(milliseconds=1))
+    """The shortest text that `parse_duration` reads as this span."""
+    rest_us = span // timedelta(microseconds=1)
     text = ""
-    for unit in ("h", "m", "s", "ms"):
-        count, rest_ms = divmod(rest_ms, _UNITS_MS[unit])
+    for unit in ("h", "m", "s"):
+        count, rest_us = divmod(rest_us, _UNITS_MS[unit] * 1_000)
         text += f"{count}{unit}" if count else ""
+    if rest_us:
+        text += f"{rest_us / 1_000:.3f}".rstrip("0").rstrip(".") + "ms"
     return text or "0s"

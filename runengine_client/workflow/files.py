@@ -9,13 +9,15 @@ import yaml
 
 from runengine_client.errors import FieldViolation
 from runengine_client.pb.runengine.v1 import workflow_pb2
-from runengine_client.workflow.document import workflow_of
+from runengine_client.workflow.document import document_of, workflow_of
 from runengine_client.workflow.reading import WorkflowDocumentError
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
 BYTES_MAX = 3 * 1024 * 1024
 """The contract's limit of a definition; a larger file cannot be registered."""
+
+_LINE_WIDTH = 120
 
 
 def load_workflow(path: str | Path) -> workflow_pb2.Workflow:
@@ -52,6 +54,14 @@ def read_workflow(text: str, source: str = "", *, is_json: bool = False) -> work
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise _broken(source, " ".join(str(error).split())) from None
     return workflow_of(document, source)
+
+
+def format_workflow(workflow: workflow_pb2.Workflow) -> str:
+    """A YAML text that `read_workflow` reads as the same workflow, and that other readers of YAML take the same way."""
+    text: str = yaml.dump(
+        document_of(workflow), Dumper=_JsonLikeDumper, sort_keys=False, allow_unicode=True, width=_LINE_WIDTH
+    )
+    return text
 
 
 def load_directory(path: str | Path) -> list[workflow_pb2.Workflow]:
@@ -135,3 +145,27 @@ for _tag, _pattern, _first in (
     ("float", r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?", "-0123456789"),
 ):
     _JsonLikeLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
+
+
+class _JsonLikeDumper(yaml.SafeDumper):
+    """Quotes a text that either YAML 1.1 or `_JsonLikeLoader` would read as something else; writes no aliases."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's protocol
+        first: [
+            *yaml.SafeDumper.yaml_implicit_resolvers.get(first, []),
+            *_JsonLikeLoader.yaml_implicit_resolvers.get(first, []),
+        ]
+        for first in {*yaml.SafeDumper.yaml_implicit_resolvers, *_JsonLikeLoader.yaml_implicit_resolvers}
+    }
+
+    def ignore_aliases(self, data: object) -> bool:
+        """Equal parts are written out each time."""
+        return True
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        """Escapes Unicode's own line breaks, which the other styles of quotes would fold."""
+        style = '"' if any(each in text for each in "\x85\u2028\u2029\ufeff") else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_JsonLikeDumper.add_representer(str, _JsonLikeDumper.represent_text)

@@ -4,12 +4,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 
 from runengine_client.workflow import (
     WorkflowBuilder,
     WorkflowDocumentError,
     document_of,
     expression,
+    format_workflow,
     load_directory,
     load_workflow,
     read_workflow,
@@ -105,6 +107,36 @@ def test_round_trip():
     """A workflow printed as a document reads back as the same message."""
     workflow = read_workflow(FULL)
     assert workflow_of(document_of(workflow)) == workflow
+
+
+def test_round_trip_through_yaml():
+    """A workflow printed as YAML reads back as the same message, enums as words."""
+    workflow = read_workflow(FULL)
+    text = format_workflow(workflow)
+    assert read_workflow(text) == workflow
+    for line in ("failurePolicy: fail_fast", "scope: global", "scope: run_only", "cacheMode: refresh"):
+        assert line in text
+
+
+TEXTS = (
+    "yes no on null ~ true 010 1e3 -0.5e3 .5 1_000 0x1f 0b1 2026-01-19 1:30 << = - ? ! & * [ { # @ ` % | > a:b a: :a"
+)
+
+
+@pytest.mark.parametrize("text", [*TEXTS.split(), "", " a ", "a\nb\n", "a # b", "\x85\u2028", "tab\t", "é😀", "'\"\\"])
+def test_text_is_printed_as_text(text):
+    """Whatever a text looks like, it is a text again when its printed form is read, here or by any YAML 1.1 reader."""
+    workflow = WorkflowBuilder("a", version="1.0.0").step("x", skill="y", input={"v": [text], f"k{text}": 1}).build()
+    printed = format_workflow(workflow)
+    assert read_workflow(printed) == workflow
+    assert yaml.safe_load(printed)["steps"][0]["inputSelector"]["v"] == [text]
+
+
+@pytest.mark.parametrize("number", [0, -1, 2**53 - 1, 0.1, -1e-7, 1.5e15, 1e-300])
+def test_numbers_are_printed_as_numbers(number):
+    """Numbers keep every digit."""
+    workflow = WorkflowBuilder("a", version="1.0.0").step("x", skill="y", input={"v": number}).build()
+    assert read_workflow(format_workflow(workflow)) == workflow
 
 
 def test_absent_stays_absent():
@@ -240,6 +272,13 @@ def test_builder_checks_too():
 def test_durations(text, span):
     """Durations mean what they say, and are printed so that they read back."""
     assert parse_duration(text) == span
+    assert parse_duration(format_duration(span)) == span
+
+
+@pytest.mark.parametrize("microseconds", [1, 250, 1_500, 999_999, 90_000_001, 10**13 + 1])
+def test_durations_keep_microseconds(microseconds):
+    """Nothing of a span is lost on the way through its text."""
+    span = timedelta(microseconds=microseconds)
     assert parse_duration(format_duration(span)) == span
 
 

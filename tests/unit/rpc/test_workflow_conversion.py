@@ -1,5 +1,6 @@
 """Workflows between wire and domain, and their digest."""
 
+import json
 import random
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,6 +10,8 @@ import pytest
 from google.protobuf import json_format
 
 from runengine_client.pb.runengine.v1 import workflow_pb2
+from runengine_client.workflow import document_of, format_workflow
+from runengine_client.workflow import read_workflow as read_file
 from runengine_server.domain.canonical_json import canonical_bytes, normalize_numbers
 from runengine_server.domain.errors import InvalidError, NotYetImplementedError
 from runengine_server.domain.ids import SkillId, StepId, WorkflowDigest
@@ -56,6 +59,14 @@ def test_a_workflow_survives_the_wire() -> None:
     read = read_workflow(workflow_pb2.Workflow.FromString(data))
     assert replace(read, digest=WorkflowDigest("")) == BUILT
     assert read.digest == workflow_digest(BUILT)
+
+
+def test_a_workflow_survives_a_file() -> None:
+    """What a server shows, printed as YAML or JSON and read again, has the same digest: registering it is a no-op."""
+    shown = workflow_to_proto(replace(BUILT, digest=workflow_digest(BUILT)))
+    printed = format_workflow(shown)
+    assert read_workflow(read_file(printed)).digest == shown.digest, printed
+    assert read_workflow(read_file(json.dumps(document_of(shown)), is_json=True)).digest == shown.digest
 
 
 def test_defaults_are_filled_in() -> None:
