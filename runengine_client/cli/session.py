@@ -118,7 +118,9 @@ class Session:
 def make_console(*, is_error: bool) -> Console:
     """A console on standard output or standard error, wide where nobody looks at it."""
     stream = sys.stderr if is_error else sys.stdout
-    return Console(file=stream, highlight=False, width=None if stream.isatty() else PLAIN_WIDTH)
+    return Console(
+        file=stream, highlight=False, markup=False, emoji=False, width=None if stream.isatty() else PLAIN_WIDTH
+    )
 
 
 def session_of(context: typer.Context) -> Session:

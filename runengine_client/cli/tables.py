@@ -10,6 +10,8 @@ from runengine_client.cli import wording
 from runengine_client.pb.runengine.v1 import workflow_pb2
 from runengine_client.types import Artifact, RebuildPlan, Run, Step
 
+DESCRIPTION_CHARACTERS_MAX = 80
+
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -142,6 +144,6 @@ def workflows_table(workflows: Iterable[workflow_pb2.Workflow]) -> Table:
             workflow.version,
             str(len(workflow.steps)),
             ", ".join(rule.type for rule in workflow.change_requests),
-            workflow.description,
+            wording.shortened(workflow.description, DESCRIPTION_CHARACTERS_MAX),
         )
     return table

@@ -119,3 +119,9 @@ def size(count: int) -> str:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1024
     return f"{amount:.1f} GiB"
+
+
+def shortened(text: str, characters_max: int) -> str:
+    """The text on one line, cut off with an ellipsis where it is longer."""
+    line = " ".join(text.split())
+    return line if len(line) <= characters_max else line[: characters_max - 1].rstrip() + "…"

@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from runengine_client.cli.app import app
-from runengine_client.pb.runengine.v1 import run_pb2
+from runengine_client.pb.runengine.v1 import run_pb2, workflow_pb2
+from runengine_client.workflow import load_workflow
 
 RUN_ID = "550e8400-e29b-41d4-a716-446655440000"
 
@@ -190,6 +191,20 @@ def test_cancel_retry_explain(run):
     assert run("explain", RUN_ID, "plan").stdout == "It ran: nothing was cached.\n"
 
 
+def test_long_descriptions_are_cut_in_the_table(run, fake, tmp_path):
+    """The table shows at most 80 characters of a description, on one line and as they are; JSON has all of it."""
+    file = tmp_path / "demo.yaml"
+    description = "[/x] :smile: " + "many words\\n" * 200
+    file.write_text(f'{WORKFLOW}\ndescription: "{description}"\n')
+    run("workflow", "register", str(file))
+    header, row = run("workflow", "list").stdout.splitlines()
+    shown = row[header.index("DESCRIPTION") :].rstrip()
+    assert shown.startswith("[/x] :smile: many words many words")
+    assert shown.endswith("…") and len(shown) <= 80
+    (listed,) = json.loads(run("workflow", "list", "--output", "json").stdout)["workflows"]
+    assert listed["description"] == description.replace("\\n", "\n")
+
+
 def test_workflow_commands(run, fake, tmp_path):
     """A file is checked, registered, listed and printed back as a file that means the same."""
     file = tmp_path / "demo.yaml"
@@ -199,8 +214,15 @@ def test_workflow_commands(run, fake, tmp_path):
     assert run("workflow", "register", str(tmp_path)).stdout == f"demo 1.0.0 registered ({'d' * 12})\n"
     assert run("workflow", "register", str(file)).stdout.startswith("demo 1.0.0 already registered")
     assert "plan.update" in run("workflow", "list").stdout
+    (shown,) = fake.workflows.values()  # as a real server shows it: every default filled in
+    shown.failure_policy = workflow_pb2.FAILURE_POLICY_FINISH_RUNNING
+    for step in shown.steps:
+        step.cache_policy.scope = workflow_pb2.CACHE_SCOPE_GLOBAL
+    for rule in shown.change_requests:
+        rule.cache_mode = workflow_pb2.CACHE_MODE_DEFAULT
     printed = tmp_path / "again.yaml"
     printed.write_text(run("workflow", "get", "demo").stdout)
+    assert load_workflow(printed).failure_policy == workflow_pb2.FAILURE_POLICY_FINISH_RUNNING
     assert run("workflow", "register", str(printed)).stdout.startswith("demo 1.0.0 already registered")
 
 
