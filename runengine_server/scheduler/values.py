@@ -42,6 +42,7 @@ class StepValues:
         missing: dict[Place, None] = {}
         for place in places:
             if kept := self._values.get(place):
+                self._values.move_to_end(place)
                 found[place] = kept[0]
             else:
                 missing[place] = None

@@ -78,7 +78,7 @@ class MemoryStepQueue:
     async def hold(self, engine: EngineNo, lease: Lease) -> None:
         """See the port."""
         if queued := self._held_by(engine, lease):
-            queued.timeout_ms = 2**31 - 1
+            queued.timeout_ms = -abs(queued.timeout_ms)
 
     async def begin(self, engine: EngineNo, lease: Lease, timeout_ms: int) -> None:
         """See the port."""
@@ -169,7 +169,7 @@ class MemoryStepQueue:
             return
         self._tables.tries.append((place, queued.attempt, failed.failure))
         self._tables.queue[place] = QueuedStep(
-            timeout_ms=queued.timeout_ms,
+            timeout_ms=abs(queued.timeout_ms),
             ready_at=turn.now,
             available_at=turn.now + failed.delay_ms / 1000,
             epoch=queued.epoch,

@@ -23,8 +23,6 @@ LEASE_LOSSES_MAX = 5
 OVERDUE_GRACE_MS = 10_000
 OVERDUE_EVERY_S = 5.0
 _BATCH = 1000
-# 24 days: as good as never, and the longest that fits.
-TIMEOUT_MS_MAX = 2**31 - 1
 
 
 class PostgresStepQueue:
@@ -49,7 +47,7 @@ class PostgresStepQueue:
 
     async def hold(self, engine: EngineNo, lease: Lease) -> None:
         """See the port."""
-        await self._database.fetch(sql("step_queue_hold"), lease.run, lease.step, engine, lease.epoch, TIMEOUT_MS_MAX)
+        await self._database.fetch(sql("step_queue_hold"), lease.run, lease.step, engine, lease.epoch)
 
     async def begin(self, engine: EngineNo, lease: Lease, timeout_ms: int) -> None:
         """See the port."""

@@ -259,6 +259,18 @@ async def test_a_held_attempt_is_not_overdue_until_it_began(driven: HandDriven) 
     assert await reaped_later(driven, 11.5) == [run.key]
 
 
+async def test_a_held_lease_that_is_lost_can_be_overdue_again(driven: HandDriven) -> None:
+    """Whoever takes the step over gets its own timeout, not the waiting of the engine that died."""
+    gone, alive = await driven.engine(), await driven.engine()
+    run = await driven.started(wide(1), CreateOptions(timeout_ms=1_000))
+    (held,) = await driven.lease(gone)
+    await driven.queue.hold(gone, held)
+    await expire(driven, gone)
+    assert await driven.registry.reap() == [run.key]
+    await driven.lease(alive)
+    assert await reaped_later(driven, 11.5) == [run.key]
+
+
 async def reaped_later(driven: HandDriven, seconds: float) -> list[int]:
     """What is taken back when the steps had been leased so much earlier."""
     earlier = "UPDATE step_queue SET leased_at = clock_timestamp() - $1 * interval '1 second'"

@@ -65,6 +65,8 @@ CREATE TABLE step_queue (
     autovacuum_vacuum_threshold = 5000,
     autovacuum_vacuum_cost_delay = 0
 );
+COMMENT ON COLUMN step_queue.timeout_ms IS
+    'Of an attempt; negative while it is held: it waits for a slot of its skill, so its lease is not overdue.';
 COMMENT ON TABLE step_queue IS 'Steps that are ready, delayed or leased, and no others; deleted when the step ends.';
 CREATE INDEX step_queue_free ON step_queue (priority DESC, available_at, run, step) WHERE engine IS NULL;
 CREATE INDEX step_queue_owned ON step_queue (engine) WHERE engine IS NOT NULL;

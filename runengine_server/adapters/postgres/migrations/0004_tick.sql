@@ -95,7 +95,7 @@ BEGIN
                     ELSE q.attempt
                 END AS attempt,
                 c.detail, o_decision[c.decision] AS decision, c.input_hash, c.output_hash, c.body, c.is_compressed,
-                q.tenant, q.timeout_ms, q.lease_losses, q.ready_at, q.leased_at
+                q.tenant, abs(q.timeout_ms) AS timeout_ms, q.lease_losses, q.ready_at, q.leased_at
         ),
         results AS (
             INSERT INTO step_results (

@@ -42,7 +42,7 @@ BEGIN
     ),
     freed AS (
         UPDATE step_queue AS q
-        SET engine = NULL, leased_at = NULL, available_at = at, lease_losses = q.lease_losses + p_is_lost::integer
+        SET engine = NULL, leased_at = NULL, timeout_ms = abs(q.timeout_ms), available_at = at, lease_losses = q.lease_losses + p_is_lost::integer
         FROM unnest(b_run, b_step, b_epoch) AS b (run, step, epoch)
         WHERE q.run = b.run AND q.step = b.step AND q.lease_epoch = b.epoch AND q.engine IS NOT NULL
             AND NOT (p_is_lost AND q.lease_losses >= p_losses_max)
@@ -128,7 +128,8 @@ BEGIN
         SELECT q.run, q.step, q.lease_epoch
         FROM step_queue AS q
         WHERE q.engine IS NOT NULL AND (
-            q.leased_at + (q.timeout_ms + p_grace_ms::bigint) * interval '1 millisecond' < clock_timestamp()
+            q.timeout_ms > 0
+            AND q.leased_at + (q.timeout_ms + p_grace_ms::bigint) * interval '1 millisecond' < clock_timestamp()
             OR NOT EXISTS (SELECT FROM engines AS e WHERE e.engine = q.engine)
         )
         ORDER BY q.run, q.step

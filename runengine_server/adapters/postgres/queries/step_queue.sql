@@ -17,7 +17,7 @@ FROM tick(
 -- name: step_queue_hold
 -- A lease whose attempt waits for a slot of its skill is not overdue, whatever its timeout.
 UPDATE step_queue
-SET timeout_ms = $5
+SET timeout_ms = -abs(timeout_ms)
 WHERE run = $1 AND step = $2 AND coalesce(engine, 0) = $3 AND lease_epoch = $4;
 
 -- name: step_queue_begin
