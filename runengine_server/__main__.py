@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -9,6 +10,14 @@ from typing import Annotated, NoReturn
 import typer
 
 from runengine_server.adapters.embedded import EmbeddedError, start_embedded
+from runengine_server.adapters.postgres.database_check import (
+    DatabaseUnusableError,
+    DatabaseUrlError,
+    check_database,
+    one_line_errors,
+)
+from runengine_server.adapters.postgres.migrate import MigrationError
+from runengine_server.adapters.postgres.migrate import migrate as apply_migrations
 from runengine_server.config import ConfigurationError, Settings, read_settings
 
 cli = typer.Typer(
@@ -31,6 +40,7 @@ def serve(
     settings = _settings()
     if migrate_first:
         _migrate(settings)
+    _check_databases(settings)
     _serve(settings)
 
 
@@ -85,14 +95,31 @@ def _settings(**overrides: object) -> Settings:
 
 
 def _migrate(settings: Settings) -> None:
-    from runengine_server.adapters.postgres.migrate import MigrationError, migrate
+    async def apply() -> None:
+        with one_line_errors(settings.database_url):
+            for migration in await apply_migrations(settings.database_url):
+                typer.echo(f"applied migration {migration.version:04} {migration.name}", err=True)
 
+    _run_on_database(apply)
+
+
+def _check_databases(settings: Settings) -> None:
+    async def check() -> None:
+        await check_database(settings.database_url)
+        if settings.listen_database_url is not None:
+            await check_database(settings.listen_database_url, "RUNENGINE_LISTEN_DATABASE_URL")
+
+    _run_on_database(check)
+
+
+def _run_on_database(work: Callable[[], Coroutine[object, object, None]]) -> None:
+    """Do it, or end with one line: status 2 where the configuration is wrong, 1 where the database is not there."""
     try:
-        applied = asyncio.run(migrate(settings.database_url))
-    except (MigrationError, OSError) as error:
+        asyncio.run(work())
+    except (DatabaseUrlError, MigrationError) as error:
         _refuse(error)
-    for migration in applied:
-        typer.echo(f"applied migration {migration.version:04} {migration.name}", err=True)
+    except DatabaseUnusableError as error:
+        _refuse(error, status=1)
 
 
 def _serve(settings: Settings, *, is_development: bool = False) -> None:
@@ -104,9 +131,9 @@ def _serve(settings: Settings, *, is_development: bool = False) -> None:
         _refuse(error)
 
 
-def _refuse(error: Exception) -> NoReturn:
+def _refuse(error: Exception, *, status: int = 2) -> NoReturn:
     typer.echo(f"runengine-server: {error}", err=True)
-    raise typer.Exit(2)
+    raise typer.Exit(status)
 
 
 if __name__ == "__main__":
