@@ -6,7 +6,7 @@ GRPC_ADDRESS ?= 127.0.0.1:50051
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check test-unit test-integration test-e2e test-fault lock protos verify clean
+.PHONY: help demo dev test check test-unit test-integration test-e2e test-fault bench lock protos verify clean
 MAKEFLAGS += --no-print-directory
 
 help: ## List the targets
@@ -38,6 +38,10 @@ test-e2e: ## Tests of whole processes, and of every command in the README
 
 test-fault: ## Tests that kill, freeze and restart things, and the simulation
 	@.ci/pytest.sh fault simulation -- $(ARGS)
+
+bench: ## Measure the engine on databases of its own (ARGS=--work w1,w3 --n 200); about 3 minutes
+	@.ci/environment.sh test
+	@exec $(PY) -m benchmarks $(ARGS)
 
 lock: ## Bring deploy/locks up to date with pyproject.toml (LOCK_FLAGS=--upgrade: newest of everything)
 	@.ci/lock.sh
