@@ -11,5 +11,5 @@ step() {
 step ruff check --quiet
 step ruff format --check --quiet
 step mypy
-step lint-imports
+step lint-imports --no-logo
 step .ci/check_protos.sh
