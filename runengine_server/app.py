@@ -13,6 +13,7 @@ import anyio
 
 from runengine_client.workflow import WorkflowDocumentError, load_directory
 from runengine_server.adapters.cache.observed import ObservedOutputCache
+from runengine_server.adapters.cache.shared import SharedOutputCache
 from runengine_server.adapters.cache.tiered import TieredOutputCache
 from runengine_server.adapters.postgres.cold_cache import PostgresOutputCache
 from runengine_server.adapters.postgres.database import PINNED_PLANS, Database, open_database
@@ -159,6 +160,7 @@ async def run_engine(
             registry=PostgresEngineRegistry(databases.heartbeats, databases.general),
             progress=InMemoryProgressBoard(),
             cache=tiers or cold,
+            planning_cache=SharedOutputCache(tiers or cold),
             skills=skills,
             observer=observer,
         )
@@ -174,6 +176,7 @@ async def run_engine(
         await stack.enter_async_context(
             _running(
                 shared.store.creations.run,
+                shared.planning_cache.lookups.run,
                 signals.hints.run,
                 EventPoller(shared.events, hub).run,
                 partial(_keep_partitions, shared),
@@ -211,6 +214,7 @@ class _Shared:
     registry: PostgresEngineRegistry
     progress: InMemoryProgressBoard
     cache: OutputCache
+    planning_cache: SharedOutputCache
     skills: SkillRunner
     observer: Observer
 
@@ -245,7 +249,7 @@ def _use_cases(
             catalogue=catalogue,
             workflows=shared.workflows,
             store=shared.store,
-            cache=shared.cache,  # unobserved: a plan's look-ups are no reads of a step
+            cache=shared.planning_cache,  # unobserved: a plan's look-ups are no reads of a step
             skills=shared.skills,
             signal=signals,
             clock=SystemClock(),

@@ -8,9 +8,9 @@ from uuid import UUID
 import asyncpg
 import orjson
 
+from runengine_server.adapters.group_commit import GroupCommit
 from runengine_server.adapters.postgres.database import Database
 from runengine_server.adapters.postgres.encoding import decode_body, encode_decision
-from runengine_server.adapters.postgres.group_commit import GroupCommit
 from runengine_server.adapters.postgres.queries import sql
 from runengine_server.domain.artifact import ProducedArtifact
 from runengine_server.domain.base_run import BaseResult, BaseRun

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from runengine_server.adapters.postgres.group_commit import GroupCommit
+from runengine_server.adapters.group_commit import GroupCommit
 from runengine_server.domain.errors import ExhaustedError, UnavailableError
 
 pytestmark = pytest.mark.anyio

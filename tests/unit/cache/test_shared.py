@@ -1,0 +1,77 @@
+"""Look-ups of many callers travel together and come back to whoever asked."""
+
+from collections.abc import Sequence
+
+import anyio
+import pytest
+
+from runengine_server.adapters.cache.shared import SharedOutputCache
+from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheKey, CacheMiss, CacheQuery, Fingerprint
+from runengine_server.domain.errors import UnavailableError
+from runengine_server.domain.ids import StepId, Tenant
+from runengine_server.domain.states import MissReason
+
+pytestmark = pytest.mark.anyio
+
+
+class Gated:
+    """An OutputCache that answers each batch when it is let, with a reason that tells the queries apart."""
+
+    def __init__(self) -> None:
+        self.gate = anyio.Event()
+        self.started = anyio.Event()
+        self.batches: list[int] = []
+        self.is_down = False
+
+    async def lookup(self, queries: Sequence[CacheQuery]) -> Sequence[CacheAnswer]:
+        self.batches.append(len(queries))
+        self.started.set()
+        await self.gate.wait()
+        if self.is_down:
+            raise UnavailableError("DATABASE_UNAVAILABLE", "away")
+        return [CacheMiss(reason=MissReason(int(query.key.input_hash))) for query in queries]
+
+    async def store(self, entries: Sequence[tuple[CacheEntry, int]]) -> None:
+        raise AssertionError("not used")
+
+
+def _query(number: int) -> CacheQuery:
+    key = CacheKey(tenant=Tenant("t"), workflow_name="w", step_id=StepId("s"), input_hash=str(number))
+    return CacheQuery(key=key, fingerprint=Fingerprint(skill_id="k", cache_version="1", cache_epoch=""), hot_ttl_s=1)
+
+
+async def test_what_arrives_meanwhile_is_one_batch() -> None:
+    """The first caller waits for nobody; those that come while it is served share the next round trip, in order."""
+    inner = Gated()
+    shared = SharedOutputCache(inner)
+    answers: dict[int, list[int]] = {}
+
+    async def ask(caller: int, numbers: list[int]) -> None:
+        found = await shared.lookup([_query(number) for number in numbers])
+        answers[caller] = [int(miss.reason) for miss in found if isinstance(miss, CacheMiss) and miss.reason]
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(shared.lookups.run)
+        async with anyio.create_task_group() as callers:
+            callers.start_soon(ask, 0, [1])
+            await inner.started.wait()
+            for caller, numbers in enumerate(([2, 3], [4], [5, 1]), 1):
+                callers.start_soon(ask, caller, numbers)
+            await anyio.wait_all_tasks_blocked()
+            inner.gate.set()
+        tasks.cancel_scope.cancel()
+    assert inner.batches == [1, 5]
+    assert answers == {0: [1], 1: [2, 3], 2: [4], 3: [5, 1]}
+
+
+async def test_a_database_that_is_away_is_everyones_error() -> None:
+    """Who shared a look-up shares its failure."""
+    inner = Gated()
+    inner.is_down = True
+    inner.gate.set()
+    shared = SharedOutputCache(inner)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(shared.lookups.run)
+        with pytest.raises(UnavailableError):
+            await shared.lookup([_query(1)])
+        tasks.cancel_scope.cancel()
