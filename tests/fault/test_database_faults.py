@@ -84,8 +84,7 @@ async def test_postgres_crashes(fleet: Fleet, stack, recorded) -> None:
         await until(lambda: _has_recovered(fleet, crashes_after), "PostgreSQL recovers")
         await _progresses(fleet)
         recorded("recovery_s", round(monotonic() - crashed_at, 2))
-    assert engine.process.is_running
-    assert "Database unavailable" in engine.process.log
+    assert engine.process.is_running  # whether it noticed depends on what it was doing in that moment
     await fleet.check()
 
 
