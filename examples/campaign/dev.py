@@ -53,6 +53,7 @@ def _run(folder: Path, grpc_address: str, env_file: Path) -> int:
     options = StackOptions(
         artifact_dir=folder / "artifacts",
         data_dir=data_dir,
+        urls={name: url for name in ("DATABASE_URL", "REDIS_URL") if (url := os.environ.get(name))},
         grpc_address=grpc_address,
         engine_settings={name: value for name, value in os.environ.items() if name.startswith("RUNENGINE_")},
     )

@@ -26,6 +26,8 @@ class StackOptions:
     artifact_dir: Path
     data_dir: Path | None = None
     """Where the databases live and stay; None is a temporary folder, gone however this process ends."""
+    urls: dict[str, str] = field(default_factory=dict, repr=False)
+    """DATABASE_URL and REDIS_URL of servers to use; what is not named is embedded."""
     grpc_address: str = "127.0.0.1:0"
     engine_settings: dict[str, str] = field(default_factory=dict)
     """Environment variables of the engine, over all others; skill targets among them come before the campaign's."""
@@ -39,7 +41,6 @@ class CampaignStack:
     token: str = field(repr=False)
     database_url: str
     redis_url: str = field(repr=False)
-    data_dir: Path
     skills_address: str
     engine: Child
     skills: Child
@@ -65,8 +66,8 @@ def campaign_stack(
     """
     with ExitStack() as stack:
         since = monotonic()
-        databases = stack.enter_context(start_embedded(options.data_dir))
-        on_started(f"PostgreSQL and Valkey in {databases.data_dir}", monotonic() - since)
+        urls, where = _databases(stack, options)
+        on_started(f"PostgreSQL and Valkey {where}", monotonic() - since)
 
         since = monotonic()
         # Both start side by side: the engine does not need the skills before the first step.
@@ -75,7 +76,6 @@ def campaign_stack(
         on_started(f"campaign skills, a gRPC server on {skills_address}", monotonic() - since)
 
         since = monotonic()
-        urls = {"DATABASE_URL": databases.database_url, "REDIS_URL": databases.redis_url}
         engine = stack.enter_context(_engine(options, urls, skills_address, on_line))
         told = engine.wait_for(lambda line: line.startswith(_ENGINE_READY))
         target = told[-1].removeprefix(_ENGINE_READY)
@@ -84,13 +84,21 @@ def campaign_stack(
         yield CampaignStack(
             target=target,
             token=token,
-            database_url=databases.database_url,
-            redis_url=databases.redis_url,
-            data_dir=databases.data_dir,
+            database_url=urls["DATABASE_URL"],
+            redis_url=urls["REDIS_URL"],
             skills_address=skills_address,
             engine=engine,
             skills=skills,
         )
+
+
+def _databases(stack: ExitStack, options: StackOptions) -> tuple[dict[str, str], str]:
+    """The URLs given, and of embedded servers where none is given; and where they are, in words."""
+    if {"DATABASE_URL", "REDIS_URL"} <= options.urls.keys():
+        return options.urls, "where DATABASE_URL and REDIS_URL say"
+    embedded = stack.enter_context(start_embedded(options.data_dir))
+    urls = {"DATABASE_URL": embedded.database_url, "REDIS_URL": embedded.redis_url} | options.urls
+    return urls, f"in {embedded.data_dir}"
 
 
 def _skills(options: StackOptions, on_line: Callable[[str, str], None]) -> Child:

@@ -41,10 +41,10 @@ def test_the_format_follows_the_setting_and_the_terminal(
     stream = Terminal(is_terminal=is_terminal)
     with logging_to(stream, log_format=log_format) as setup:
         assert setup.is_json is is_json
-        logging.getLogger("some.library").warning("careful: %s", "ü")
+        logging.getLogger("some.module").warning("careful: %s", "ü")
     if is_json:
         fields = orjson.loads(stream.text)
-        assert (fields["message"], fields["level"], fields["logger"]) == ("careful: ü", "warning", "some.library")
+        assert (fields["message"], fields["level"], fields["logger"]) == ("careful: ü", "warning", "some.module")
         assert fields["timestamp"].endswith("Z")
     else:
         assert "careful: ü" in stream.text
