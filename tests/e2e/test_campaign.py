@@ -11,12 +11,13 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from runengine_client import RunEngineClient, RunEvent, RunSnapshot
-from runengine_client.skills import LedgerEvent, doubly_started, read_ledger
+from runengine_client.skills import doubly_started, read_ledger
 from runengine_client.states import OutputSource, PlanAction, RunStatus, StepStatus
 from runengine_client.types import Artifact, Step
 from runengine_client.watch_items import StepStatusChanged
 from runengine_client.workflow import load_workflow
 
+from ..support.campaign_skills import CampaignSkills
 from ..support.engine_process import EngineProcess, EngineSettings
 from ..support.processes import REPOSITORY, ManagedProcess
 
@@ -34,34 +35,6 @@ COUNTS = {
     "full_rebuild": 13,
 }
 AUDIO_STEPS = {"generate_bgm_track", "generate_sfx_pack", "mix_audio_for_game", "assemble_campaign_manifest"}
-
-
-class CampaignSkills(ManagedProcess):
-    """The campaign's skill server."""
-
-    def __init__(self, folder: Path) -> None:
-        """Start it and wait until it listens."""
-        self.ledger_path = folder / "ledger.jsonl"
-        options = [
-            "--address",
-            "127.0.0.1:0",
-            "--artifact-dir",
-            str(folder / "artifacts"),
-            "--ledger",
-            str(self.ledger_path),
-        ]
-        command = [sys.executable, "-m", "examples.campaign.server", *options]
-        super().__init__(command, log_path=folder / "campaign-skills.log")
-        try:
-            self.address = self.wait_for_line("campaign skills listening on ")
-        except BaseException:
-            self.kill()
-            raise
-
-    def calls(self, run_id: str) -> set[str]:
-        """The steps of a run that were called."""
-        records = read_ledger(self.ledger_path)
-        return {record.step_id for record in records if (record.event, record.run_id) == (LedgerEvent.STARTED, run_id)}
 
 
 @pytest.fixture(scope="module")
