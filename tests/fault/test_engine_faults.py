@@ -95,7 +95,7 @@ async def test_a_frozen_engine_is_replaced_and_comes_back(fleet: Fleet, recorded
             assert await fleet.watch(again) is RunStatus.COMPLETED
     row = (await fleet.fetch("SELECT engine, lease_losses FROM step_results WHERE step = 0 ORDER BY run LIMIT 1"))[0]
     assert row["lease_losses"] == 1 and row["engine"] not in numbers
-    assert "Engine lease lost" in frozen.process.log
+    frozen.process.wait_for_text("Engine lease lost")
     await fleet.check()
 
 
