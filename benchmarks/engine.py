@@ -14,7 +14,6 @@ from runengine_server.adapters.telemetry.logging_setup import LogFormat, LogSetu
 from runengine_server.app import Engine, SystemClock, run_engine
 from runengine_server.config import Settings
 from runengine_server.domain.ids import RunId
-from runengine_server.serve import calm_garbage_collection
 
 OnEnd = Callable[[RunId, float, str], None]
 """Told of a run's end: when, by `perf_counter`, and what went wrong, if anything."""
@@ -45,7 +44,6 @@ async def engine_of(settings: Settings, on_end: OnEnd) -> AsyncIterator[Engine]:
     local = LocalSkillRunner({LOCAL_SKILL: _noop}, is_inline=True)
     with _log_to_nowhere(settings) as log:
         async with run_engine(settings, log=EndObserver(log, on_end), local_skills=local) as engine:
-            calm_garbage_collection()
             yield engine
 
 

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from runengine_server.domain.base_run import BaseResult
@@ -29,7 +29,6 @@ class RunContext:
     base: Mapping[StepNo, BaseResult]
     change: JsonValue
     run: JsonObject
-    started_at: dict[StepNo, float] = field(default_factory=dict)
 
 
 class RunContexts:

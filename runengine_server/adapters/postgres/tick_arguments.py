@@ -6,9 +6,7 @@ Encoding is a large part of what a step costs in Python: an element of an array 
 from collections.abc import Sequence
 from typing import TypeVar, assert_never
 
-import orjson
-
-from runengine_server.adapters.postgres.encoding import encode_body, encode_decision, encode_failure
+from runengine_server.adapters.postgres.encoding import encode_body, encode_decision, encode_failure, encode_json
 from runengine_server.domain.cache import CacheDecision
 from runengine_server.domain.ids import StepNo
 from runengine_server.domain.states import StepStatus
@@ -88,8 +86,8 @@ class _TickArguments:
         for ordinal, artifact in enumerate(done.artifacts):
             self._artifacts.append((
                 index, ordinal, bytes.fromhex(artifact.content_hash), artifact.size_bytes, artifact.media_type,
-                artifact.uri, artifact.filename, orjson.dumps(artifact.metadata),
-                orjson.dumps(artifact.made_from), done.skill_id, done.skill_version,
+                artifact.uri, artifact.filename, encode_json(artifact.metadata),
+                encode_json([*artifact.made_from]), done.skill_id, done.skill_version,
             ))  # fmt: skip
         self._ready(index, done.dependents)
 
