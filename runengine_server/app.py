@@ -315,6 +315,7 @@ def _rpc_settings(settings: Settings) -> RpcSettings:
         insecure_plaintext=settings.insecure_plaintext,
         has_reflection=settings.reflection,
         watches_max=settings.watches_max,
+        watches_per_tenant_max=settings.watches_per_tenant_max,
     )
 
 

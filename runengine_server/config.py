@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     tls_key: Annotated[Path | None, Field(description="PEM private key of the server")] = None
     insecure_plaintext: Annotated[bool, Field(description="accept tokens in clear text beyond loopback")] = False
     watches_max: Annotated[int, Field(ge=1, description="open watches of this server")] = 2_000
+    watches_per_tenant_max: Annotated[int, Field(ge=1, description="open watches of one tenant on this server")] = 500
 
     tokens_file: Annotated[Path | None, Field(description="YAML or JSON; see docs/configuration.md")] = None
     anonymous: Annotated[bool, Field(description="let callers in without a token; on loopback only")] = False
