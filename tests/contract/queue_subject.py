@@ -163,6 +163,21 @@ class Subject:
             assert self.database is not None
             await self.database.fetch("DELETE FROM engines WHERE engine = $1", engine)
 
+    async def age(self, lease: Lease, seconds: float) -> None:
+        """The lease was granted that much earlier."""
+        if self.tables is not None:
+            queued = self.tables.queue[lease.run, lease.step]
+            assert queued.leased_at is not None
+            queued.leased_at -= seconds
+        else:
+            assert self.database is not None
+            await self.database.fetch(
+                "UPDATE step_queue SET leased_at = leased_at - $3 * interval '1 second' WHERE run = $1 AND step = $2",
+                lease.run,
+                lease.step,
+                seconds,
+            )
+
     async def history(self, run: RunKey) -> list[Event]:
         """The run's events."""
         if self.tables is not None:

@@ -14,11 +14,15 @@ from .queue_subject import (
     S_FAILED,
     S_PENDING,
     S_RUNNING,
+    TIMEOUT_MS,
     Subject,
     lease_one,
 )
 
 pytestmark = pytest.mark.anyio
+
+OVERDUE_S = TIMEOUT_MS / 1000 + 12.0
+"""Beyond an attempt's timeout and the grace of 10 s."""
 
 
 async def test_retiring_hands_leases_back(subject: Subject) -> None:
@@ -70,6 +74,19 @@ async def test_leases_of_an_engine_nobody_knows_are_reaped(subject: Subject) -> 
     assert await _reap(subject) == {run}
     (again,) = (await subject.tick()).leases
     assert again.epoch == lease.epoch + 1
+
+
+async def test_leases_far_beyond_their_timeout_are_reaped(subject: Subject) -> None:
+    """A living engine that lost sight of an attempt loses its lease; one that waits for its skill's slot does not."""
+    runs = [await subject.create({0: ()}) for _ in range(3)]
+    leases = {lease.run: lease for lease in (await subject.tick()).leases}
+    await subject.queue.hold(subject.engine, leases[runs[1]])
+    for run in runs[:2]:
+        await subject.age(leases[run], OVERDUE_S)
+    await subject.age(leases[runs[2]], OVERDUE_S - 5.0)
+    assert await _reap(subject) == {runs[0]}
+    (again,) = (await subject.tick()).leases
+    assert (again.run, again.epoch, again.lease_losses) == (runs[0], 2, 1)
 
 
 async def test_several_dead_engines_are_reaped(subject: Subject) -> None:

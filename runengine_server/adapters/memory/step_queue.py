@@ -4,7 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from runengine_server.adapters.memory.tables import MemoryTables, Move, Place, QueuedStep, RunRecord, StepResult
+from runengine_server.adapters.memory.tables import (
+    FailedTry,
+    MemoryTables,
+    Move,
+    Place,
+    QueuedStep,
+    RunRecord,
+    StepResult,
+)
 from runengine_server.domain.failure import RUN_DEADLINE_EXCEEDED, Failure
 from runengine_server.domain.ids import EngineNo, RunKey, StepNo
 from runengine_server.domain.states import OutputSource, RunStatus, StepStatus
@@ -21,6 +29,7 @@ from runengine_server.ports.step_queue import (
 )
 
 LEASE_LOSSES_MAX = 5
+OVERDUE_GRACE_S = 10.0
 _DEADLINE_MESSAGE = "the deadline of the run has passed"
 
 
@@ -127,6 +136,7 @@ class MemoryStepQueue:
             lease_losses=queued.lease_losses,
             started_at=queued.leased_at,
             ended_at=turn.now,
+            epoch=queued.epoch,
             source=OutputSource.EXECUTED,
             producer=place,
             input_hash=done.input_hash,
@@ -151,6 +161,7 @@ class MemoryStepQueue:
             lease_losses=queued.lease_losses,
             started_at=queued.leased_at,
             ended_at=turn.now,
+            epoch=queued.epoch,
             source=done.source,
             producer=(done.producer_run, done.producer_step),
             input_hash=done.input_hash,
@@ -167,7 +178,7 @@ class MemoryStepQueue:
         if lease.run in turn.was_failing:  # in a failing run nothing is tried again
             self._end_failed(turn, place, queued, queued.attempt, failed.failure, "")
             return
-        self._tables.tries.append((place, queued.attempt, failed.failure))
+        self._note_try(place, queued, queued.attempt, failed.failure)
         self._tables.queue[place] = QueuedStep(
             timeout_ms=abs(queued.timeout_ms),
             ready_at=turn.now,
@@ -181,18 +192,22 @@ class MemoryStepQueue:
     def _end_failed(
         self, turn: _Turn, place: Place, queued: QueuedStep, attempt: int, failure: Failure, input_hash: str
     ) -> None:
-        self._tables.tries.append((place, attempt, failure))
+        self._note_try(place, queued, attempt, failure)
         self._tables.results[place] = StepResult(
             status=StepStatus.FAILED,
             attempt=attempt,
             lease_losses=queued.lease_losses,
             started_at=queued.leased_at,
             ended_at=turn.now,
+            epoch=queued.epoch,
             input_hash=input_hash,
             error=failure,
         )
         turn.failing[place[0]] = None
         turn.move(place[0], _from_running(place[1], attempt, StepStatus.FAILED))
+
+    def _note_try(self, place: Place, queued: QueuedStep, attempt: int, failure: Failure) -> None:
+        self._tables.tries.append(FailedTry(place=place, attempt=attempt, epoch=queued.epoch, failure=failure))
 
     def _count_down(self, turn: _Turn, run: RunRecord, dependents: Dependents) -> None:
         for step, timeout_ms in zip(dependents.steps, dependents.timeouts_ms, strict=True):
@@ -288,20 +303,19 @@ class MemoryEngineRegistry:
 
     async def retire(self, engine: EngineNo) -> Sequence[RunKey]:
         """See the port."""
-        concerned = self._tables.release(engine, is_lost=False, losses_max=LEASE_LOSSES_MAX)
+        held = [place for place, queued in self._tables.queue.items() if queued.engine == engine]
+        concerned = self._tables.take_back(held, is_lost=False, losses_max=LEASE_LOSSES_MAX)
         self._tables.engines.pop(engine, None)
         return concerned
 
     async def reap(self) -> Sequence[RunKey]:
         """See the port."""
         tables, now = self._tables, self._tables.now()
-        alive = {engine for engine, lease_until in tables.engines.items() if lease_until >= now}
-        holding = {queued.engine for queued in tables.queue.values() if queued.engine is not None}
-        concerned: list[RunKey] = []
-        for engine in sorted((holding | set(tables.engines)) - alive):
-            concerned += tables.release(engine, is_lost=True, losses_max=LEASE_LOSSES_MAX)
-            tables.engines.pop(engine, None)
-        return concerned
+        dead = [engine for engine, lease_until in tables.engines.items() if lease_until < now]
+        for engine in dead:
+            del tables.engines[engine]
+        lost = [place for place, queued in tables.queue.items() if self._is_lost(queued, now)]
+        return tables.take_back(lost, is_lost=True, losses_max=LEASE_LOSSES_MAX)
 
     async def enforce_deadlines(self) -> Sequence[RunKey]:
         """See the port."""
@@ -315,6 +329,13 @@ class MemoryEngineRegistry:
             error = Failure(code=RUN_DEADLINE_EXCEEDED, message=_DEADLINE_MESSAGE)
             self._tables.stop_run(run, RunStatus.FAILED, RUN_DEADLINE_EXCEEDED, _DEADLINE_MESSAGE, error)
         return [run.key for run in late]
+
+    def _is_lost(self, queued: QueuedStep, now: float) -> bool:
+        """True for a lease whose engine is gone, or has lost sight of it: far beyond its timeout and not held back."""
+        if queued.engine is None or queued.leased_at is None:
+            return False
+        overdue_at = queued.leased_at + queued.timeout_ms / 1000 + OVERDUE_GRACE_S
+        return queued.engine not in self._tables.engines or (queued.timeout_ms > 0 and overdue_at < now)
 
 
 def _lease(place: Place, queued: QueuedStep) -> Lease:

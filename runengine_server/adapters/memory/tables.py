@@ -4,7 +4,7 @@ Faithful to the SQL functions of adapters/postgres, so that what holds here hold
 tests/contract/test_step_queue.py. One event loop, no awaits: every operation is atomic by itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from runengine_server.domain.artifact import ProducedArtifact
@@ -48,12 +48,13 @@ class QueuedStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """How a step ended; `producer` names who executed it when it succeeded."""
+    """How a step ended; `producer` names who executed it when it succeeded; `epoch` of the lease that ended it."""
 
     status: StepStatus
     attempt: int
     lease_losses: int
     ended_at: float
+    epoch: int | None = None
     started_at: float | None = None
     source: OutputSource | None = None
     producer: Place | None = None
@@ -62,6 +63,16 @@ class StepResult:
     output_hash: str = ""
     decision: CacheDecision | None = None
     error: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedTry:
+    """An attempt that failed, whether another followed or not."""
+
+    place: Place
+    attempt: int
+    epoch: int
+    failure: Failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +132,7 @@ class MemoryTables:
         self.results: dict[Place, StepResult] = {}
         self.outputs: dict[Place, bytes] = {}
         self.artifacts: dict[Place, tuple[ProducedArtifact, ...]] = {}
-        self.tries: list[tuple[Place, int, Failure]] = []
+        self.tries: list[FailedTry] = []
         self.filed: dict[tuple[Tenant, str, str, str], tuple[Fingerprint, Place]] = {}
         self.requests: dict[tuple[Tenant, str, str], EarlierAnswer] = {}
         self.engines: dict[EngineNo, float] = {}
@@ -189,10 +200,10 @@ class MemoryTables:
         run.failed_step = step if run.failed_step is None else run.failed_step
         run.error = run.error or error
 
-    def release(self, engine: EngineNo, *, is_lost: bool, losses_max: int) -> list[RunKey]:
-        """Hand an engine's leases back; one that was lost too often fails its step. Returns the runs concerned."""
+    def take_back(self, places: Iterable[Place], *, is_lost: bool, losses_max: int) -> list[RunKey]:
+        """Put leased steps back; one that was lost too often fails instead. Returns the runs concerned."""
         now, moves = self.now(), dict[RunKey, list[Move]]()
-        for place in sorted(place for place, queued in self.queue.items() if queued.engine == engine):
+        for place in sorted(places):
             queued = self.queue[place]
             is_poison = is_lost and queued.lease_losses >= losses_max
             to = StepStatus.FAILED if is_poison else StepStatus.READY
@@ -203,6 +214,7 @@ class MemoryTables:
                 self._fail_poison(place, queued)
             else:
                 queued.engine, queued.leased_at, queued.available_at = None, None, now
+                queued.timeout_ms = abs(queued.timeout_ms)
                 queued.lease_losses += is_lost
         for key, of_run in moves.items():
             self.apply_moves(self.runs[key], of_run)
@@ -223,6 +235,7 @@ class MemoryTables:
             lease_losses=queued.lease_losses + 1,
             started_at=queued.leased_at,
             ended_at=self.now(),
+            epoch=queued.epoch,
             error=error,
         )
         self.blame(self.runs[place[0]], place[1], error)
