@@ -14,7 +14,9 @@ import orjson
 import pytest
 
 from runengine_server.adapters.cache import TieredOutputCache
+from runengine_server.adapters.memory.cold_cache import MemoryColdCache
 from runengine_server.adapters.memory.output_cache import MemoryOutputCache
+from runengine_server.adapters.memory.tables import MemoryTables, RunRecord, StepResult
 from runengine_server.adapters.postgres.cold_cache import PostgresOutputCache
 from runengine_server.adapters.postgres.database import Database, open_database
 from runengine_server.adapters.postgres.encoding import encode_body
@@ -23,13 +25,15 @@ from runengine_server.adapters.valkey.output_cache import ValkeySettings
 from runengine_server.domain.artifact import ProducedArtifact
 from runengine_server.domain.cache import CacheEntry, CacheHit, CacheKey, CacheMiss, CacheQuery, Fingerprint, Producer
 from runengine_server.domain.ids import RunId, RunKey, StepId, StepNo, Tenant
-from runengine_server.domain.states import CacheTier, MissReason
+from runengine_server.domain.states import CacheTier, MissReason, StepStatus
 from runengine_server.ports.output_cache import OutputCache
+
+from .queue_subject import new_run
 
 pytestmark = pytest.mark.anyio
 
-IMPLEMENTATIONS = ("memory", "hot", "cold", "tiered")
-CLASSIFYING = ("memory", "cold", "tiered")
+IMPLEMENTATIONS = ("memory", "memory_cold", "hot", "cold", "tiered")
+CLASSIFYING = ("memory", "memory_cold", "cold", "tiered")
 TTL_S = 86_400
 
 # What is tested here is what they answer, not how fast: a busy machine must not turn a hit into a miss.
@@ -83,6 +87,11 @@ async def subject(implementation: str, urls: dict[str, str]) -> AsyncIterator[Su
             case "memory":
                 memory = MemoryOutputCache(SystemClock())
                 yield Subject(cache=memory, complete=_store_in(memory), tiers=frozenset({CacheTier.COLD}))
+            case "memory_cold":
+                tables = MemoryTables(SystemClock())
+                yield Subject(
+                    cache=MemoryColdCache(tables), complete=_file_in(tables), tiers=frozenset({CacheTier.COLD})
+                )
             case "hot":
                 hot = await stack.enter_async_context(_hot(urls["redis"]))
                 yield Subject(cache=hot, complete=_store_in(hot), tiers=frozenset({CacheTier.HOT}))
@@ -229,6 +238,30 @@ def _commit_to(database: Database, cache: OutputCache) -> Callable[[Sequence[Cac
         await cache.store([(entry, TTL_S) for entry in entries])
         if isinstance(cache, TieredOutputCache):
             await cache.writes.settled()
+
+    return complete
+
+
+def _file_in(tables: MemoryTables) -> Callable[[Sequence[CacheEntry]], Awaitable[None]]:
+    """As the tick that completes the producers does."""
+
+    async def complete(entries: Sequence[CacheEntry]) -> None:
+        for entry in entries:
+            key, (run, step) = entry.key, (entry.producer.run, entry.producer.step)
+            new = replace(new_run({0: ()}), id=entry.producer.run_id)
+            tables.runs[run] = RunRecord(
+                key=run, new=new, created_at=0.0, deadline_at=None, waiting_for=[], remaining=0
+            )
+            tables.results[run, step] = StepResult(
+                status=StepStatus.COMPLETED,
+                attempt=1,
+                lease_losses=0,
+                ended_at=entry.created_at.timestamp(),
+                output_hash=entry.output_hash,
+            )
+            tables.outputs[run, step], tables.artifacts[run, step] = entry.output, entry.artifacts
+            place = key.tenant, key.workflow_name, key.step_id, key.input_hash
+            tables.filed[place] = entry.fingerprint, (run, step)
 
     return complete
 

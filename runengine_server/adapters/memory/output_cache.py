@@ -2,7 +2,15 @@
 
 from collections.abc import Sequence
 
-from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheHit, CacheKey, CacheMiss, CacheQuery
+from runengine_server.domain.cache import (
+    CacheAnswer,
+    CacheEntry,
+    CacheHit,
+    CacheKey,
+    CacheMiss,
+    CacheQuery,
+    Fingerprint,
+)
 from runengine_server.domain.states import CacheTier, MissReason
 from runengine_server.ports.clock import Clock
 
@@ -35,11 +43,8 @@ class MemoryOutputCache:
         entry = self._find(query.key)
         if entry is None:
             return CacheMiss(reason=self._absence(query.key))
-        found, wanted = entry.fingerprint, query.fingerprint
-        if (found.skill_id, found.cache_version) != (wanted.skill_id, wanted.cache_version):
-            return CacheMiss(reason=MissReason.SKILL_CHANGED)
-        if found != wanted:
-            return CacheMiss(reason=MissReason.EPOCH_CHANGED)
+        if reason := mismatch(entry.fingerprint, query.fingerprint):
+            return CacheMiss(reason=reason)
         return CacheHit(entry=entry, tier=self._tier)
 
     def _find(self, key: CacheKey) -> CacheEntry | None:
@@ -51,6 +56,13 @@ class MemoryOutputCache:
         if self._tier is CacheTier.HOT:
             return None
         return MissReason.INPUT_CHANGED if _step(key) in self._steps else MissReason.NEVER_SEEN
+
+
+def mismatch(found: Fingerprint, wanted: Fingerprint) -> MissReason | None:
+    """Why an entry of the right key is not the one wanted; None when it is."""
+    if (found.skill_id, found.cache_version) != (wanted.skill_id, wanted.cache_version):
+        return MissReason.SKILL_CHANGED
+    return MissReason.EPOCH_CHANGED if found != wanted else None
 
 
 def _step(key: CacheKey) -> tuple[str, str, str]:

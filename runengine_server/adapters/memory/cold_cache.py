@@ -1,0 +1,48 @@
+"""The cold tier of the step cache in memory: the entries that the ticks of a MemoryStepQueue filed."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from runengine_server.adapters.memory.output_cache import mismatch
+from runengine_server.adapters.memory.tables import MemoryTables, Place
+from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheHit, CacheMiss, CacheQuery, Producer
+from runengine_server.domain.states import CacheTier, MissReason
+
+
+class MemoryColdCache:
+    """OutputCache over tables that a MemoryStepQueue shares; like PostgreSQL's it is written by completions only."""
+
+    def __init__(self, tables: MemoryTables) -> None:
+        """Read entries from `tables`."""
+        self._tables = tables
+
+    async def lookup(self, queries: Sequence[CacheQuery]) -> Sequence[CacheAnswer]:
+        """See the port."""
+        return [self._answer(query) for query in queries]
+
+    async def store(self, entries: Sequence[tuple[CacheEntry, int]]) -> None:
+        """Nothing to do: the entry was filed by the tick that completed its step."""
+
+    def _answer(self, query: CacheQuery) -> CacheAnswer:
+        key, filed = query.key, self._tables.filed
+        found = filed.get((key.tenant, key.workflow_name, key.step_id, key.input_hash))
+        if found is None:
+            is_step_known = any(other[:3] == (key.tenant, key.workflow_name, key.step_id) for other in filed)
+            return CacheMiss(reason=MissReason.INPUT_CHANGED if is_step_known else MissReason.NEVER_SEEN)
+        fingerprint, producer = found
+        if reason := mismatch(fingerprint, query.fingerprint):
+            return CacheMiss(reason=reason)
+        return CacheHit(entry=self._entry(query, producer), tier=CacheTier.COLD)
+
+    def _entry(self, query: CacheQuery, producer: Place) -> CacheEntry:
+        tables, (run, step) = self._tables, producer
+        result = tables.results[producer]
+        return CacheEntry(
+            key=query.key,
+            fingerprint=query.fingerprint,
+            producer=Producer(run=run, step=step, run_id=tables.runs[run].new.id, step_id=query.key.step_id),
+            output=tables.outputs[producer],
+            output_hash=result.output_hash,
+            artifacts=tables.artifacts[producer],
+            created_at=datetime.fromtimestamp(result.ended_at, UTC),
+        )
