@@ -76,6 +76,8 @@ def reuse(source: OutputSource | None, cache: CacheDecision | None) -> str:
         return _SOURCES[source] + age
     if cache is None:
         return ""
+    if cache.miss_reason is MissReason.SCOPE:
+        return _OUTCOMES[CacheOutcome.DISABLED]
     if cache.outcome is CacheOutcome.MISS:
         return f"cache miss: {_miss(cache)}"
     return _OUTCOMES.get(cache.outcome, "")

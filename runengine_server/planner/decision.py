@@ -75,7 +75,7 @@ def decide(
     if not policy.enabled:
         return ExecuteNow(CacheOutcome.DISABLED)
     if policy.scope is CacheScope.RUN_ONLY:
-        return ExecuteNow(CacheOutcome.DISABLED, MissReason.SCOPE)
+        return ExecuteNow(CacheOutcome.MISS, MissReason.SCOPE)
     if mode is CacheMode.REFRESH:
         return ExecuteNow(CacheOutcome.REFRESHED)
     if mode is CacheMode.BYPASS:

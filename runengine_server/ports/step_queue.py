@@ -73,12 +73,17 @@ class StepReused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptFailed:
-    """The attempt failed and another will follow after `delay_ms`."""
+    """The attempt failed and another will follow after `delay_ms`, unless its run is failing by then.
+
+    `input_hash` and `decision` are recorded only in that case: the step then ends as failed.
+    """
 
     lease: Lease
     failure: Failure
     delay_ms: int
     worker_id: str = ""
+    input_hash: str | None = None
+    decision: CacheDecision | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +95,7 @@ class StepFailed:
     run_failure: Failure
     is_attempted: bool
     input_hash: str | None = None
+    decision: CacheDecision | None = None
     worker_id: str = ""
 
 

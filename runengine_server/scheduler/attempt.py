@@ -208,6 +208,8 @@ class AttemptRunner:
                     policy, lease.attempt, retry_after_s=outcome.retry_after_s, random=self._random.random()
                 ),
                 worker_id=outcome.worker_id,
+                input_hash=step.input.hash,
+                decision=step.decision,
             )
         else:
             completion = StepFailed(
@@ -216,6 +218,7 @@ class AttemptRunner:
                 run_failure=run_failure(policy, failure, lease.attempt),
                 is_attempted=True,
                 input_hash=step.input.hash,
+                decision=step.decision,
                 worker_id=outcome.worker_id,
             )
         return Settled(completion=completion, context=step.context, duration_ms=duration_ms)

@@ -14,6 +14,7 @@ from runengine_server.adapters.memory.run_store import MemoryRunStore
 from runengine_server.adapters.memory.step_queue import MemoryEngineRegistry, MemoryStepQueue
 from runengine_server.adapters.memory.tables import MemoryTables
 from runengine_server.adapters.postgres.database import PINNED_PLANS, Database, open_database
+from runengine_server.adapters.postgres.encoding import decode_decision
 from runengine_server.adapters.postgres.run_store import PostgresRunStore
 from runengine_server.adapters.postgres.step_queue import PostgresEngineRegistry, PostgresStepQueue
 from runengine_server.domain.artifact import ProducedArtifact
@@ -207,6 +208,21 @@ class Subject:
         """Step, from and to of each event, artifacts left out."""
         return [(e[2], e[5], e[6]) for e in await self.history(run) if e[1] != 4]
 
+    async def decisions(self, run: RunKey) -> dict[int, tuple[CacheDecision | None, str]]:
+        """What the cache said for each finished step, and the hash of the input it was asked for."""
+        if self.tables is not None:
+            results = self.tables.results
+            return {place[1]: (r.decision, r.input_hash) for place, r in results.items() if place[0] == run}
+        assert self.database is not None
+        rows = await self.database.fetch("SELECT step, decision, input_hash FROM step_results WHERE run = $1", run)
+        return {
+            row["step"]: (
+                None if row["decision"] is None else decode_decision(row["decision"], ""),
+                "" if row["input_hash"] is None else row["input_hash"].hex(),
+            )
+            for row in rows
+        }
+
 
 async def lease_one(subject: "Subject") -> Lease:
     """The next lease, and no other."""
@@ -275,13 +291,22 @@ def input_hash(lease: Lease) -> str:
 def attempt_failed(lease: Lease, delay_ms: int = 0) -> AttemptFailed:
     """The lease's attempt failed and another follows."""
     failure = Failure(code="SKILL_TIMEOUT", message="slow", retryable=True, attempt=lease.attempt)
-    return AttemptFailed(lease=lease, failure=failure, delay_ms=delay_ms, worker_id="w")
+    return AttemptFailed(
+        lease=lease, failure=failure, delay_ms=delay_ms, worker_id="w", input_hash=input_hash(lease), decision=MISS
+    )
 
 
 def step_failed(lease: Lease, *, is_attempted: bool = True) -> StepFailed:
     """The lease's step failed for good."""
     failure = Failure(code="SKILL_FAILED", message="no", step_id=f"s{lease.step}", attempt=lease.attempt)
-    return StepFailed(lease=lease, failure=failure, run_failure=failure, is_attempted=is_attempted)
+    return StepFailed(
+        lease=lease,
+        failure=failure,
+        run_failure=failure,
+        is_attempted=is_attempted,
+        input_hash=input_hash(lease) if is_attempted else None,
+        decision=MISS if is_attempted else None,
+    )
 
 
 def filing() -> CacheFiling:

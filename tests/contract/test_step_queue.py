@@ -14,6 +14,7 @@ from .queue_subject import (
     DIAMOND,
     FAILED,
     LONG_MS,
+    MISS,
     QUEUED,
     RUNNING,
     S_CANCELLED,
@@ -27,6 +28,7 @@ from .queue_subject import (
     artifact,
     attempt_failed,
     filing,
+    input_hash,
     lease_one,
     step_failed,
 )
@@ -236,3 +238,12 @@ async def test_one_key_from_two_runs_in_one_turn(subject: Subject) -> None:
     one, two = (await subject.tick()).leases
     turn = await subject.tick(subject.executed(one, filing=filing()), subject.executed(two, filing=filing()))
     assert list(turn.accepted) == [True, True]
+
+
+async def test_a_failed_step_keeps_its_cache_decision(subject: Subject) -> None:
+    """What the cache said is recorded for a step that failed, also for one that a failing run does not try again."""
+    run = await subject.create({0: (), 1: ()})
+    first, second = sorted((await subject.tick()).leases, key=lambda lease: lease.step)
+    await subject.tick(step_failed(first))
+    await subject.tick(attempt_failed(second))
+    assert await subject.decisions(run) == {0: (MISS, input_hash(first)), 1: (MISS, input_hash(second))}

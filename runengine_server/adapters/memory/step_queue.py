@@ -121,7 +121,7 @@ class MemoryStepQueue:
                 self._attempt_failed(turn, completion, queued)
             case StepFailed():
                 attempt = queued.attempt - (not completion.is_attempted)
-                self._end_failed(turn, place, queued, attempt, completion.failure, completion.input_hash or "")
+                self._end_failed(turn, queued, attempt, completion)
                 self._tables.blame(run, lease.step, completion.run_failure)
             case _:
                 assert_never(completion)
@@ -176,7 +176,7 @@ class MemoryStepQueue:
         lease = failed.lease
         place = lease.run, lease.step
         if lease.run in turn.was_failing:  # in a failing run nothing is tried again
-            self._end_failed(turn, place, queued, queued.attempt, failed.failure, "")
+            self._end_failed(turn, queued, queued.attempt, failed)
             return
         self._note_try(place, queued, queued.attempt, failed.failure)
         self._tables.queue[place] = QueuedStep(
@@ -189,10 +189,9 @@ class MemoryStepQueue:
         )
         turn.move(lease.run, _from_running(lease.step, queued.attempt, StepStatus.READY))
 
-    def _end_failed(
-        self, turn: _Turn, place: Place, queued: QueuedStep, attempt: int, failure: Failure, input_hash: str
-    ) -> None:
-        self._note_try(place, queued, attempt, failure)
+    def _end_failed(self, turn: _Turn, queued: QueuedStep, attempt: int, failed: AttemptFailed | StepFailed) -> None:
+        place = failed.lease.run, failed.lease.step
+        self._note_try(place, queued, attempt, failed.failure)
         self._tables.results[place] = StepResult(
             status=StepStatus.FAILED,
             attempt=attempt,
@@ -200,8 +199,9 @@ class MemoryStepQueue:
             started_at=queued.leased_at,
             ended_at=turn.now,
             epoch=queued.epoch,
-            input_hash=input_hash,
-            error=failure,
+            input_hash=failed.input_hash or "",
+            decision=failed.decision,
+            error=failed.failure,
         )
         turn.failing[place[0]] = None
         turn.move(place[0], _from_running(place[1], attempt, StepStatus.FAILED))

@@ -103,14 +103,14 @@ class _TickArguments:
     def _failed(self, failed: AttemptFailed | StepFailed) -> None:
         lease, error, worker = failed.lease, encode_failure(failed.failure), failed.worker_id
         if isinstance(failed, AttemptFailed):
-            status, input_hash = StepStatus.READY, None
+            status = StepStatus.READY
             self._failures.append((error, None, failed.delay_ms, worker, True))
         else:
-            status, input_hash = StepStatus.FAILED, failed.input_hash
+            status = StepStatus.FAILED
             self._failures.append((error, encode_failure(failed.run_failure), 0, worker, failed.is_attempted))
         self._completions.append((
-            lease.run, lease.step, lease.epoch, int(status), len(self._failures), 0,
-            bytes.fromhex(input_hash) if input_hash else None, None, None, None,
+            lease.run, lease.step, lease.epoch, int(status), len(self._failures), self._decision(failed.decision),
+            bytes.fromhex(failed.input_hash) if failed.input_hash else None, None, None, None,
         ))  # fmt: skip
 
     def _decision(self, decision: CacheDecision | None) -> int:

@@ -38,7 +38,7 @@ def test_an_equal_base_is_reused_unless_reading_is_off(mode: CacheMode, policy: 
         (BYPASS, SHARED, "1", ExecuteNow(CacheOutcome.BYPASSED)),
         (DEFAULT, SHARED, None, ExecuteNow(CacheOutcome.LOOKUP_FAILED)),
         *[(mode, OFF, "1", ExecuteNow(CacheOutcome.DISABLED)) for mode in CacheMode],
-        *[(mode, OWN, "1", ExecuteNow(CacheOutcome.DISABLED, MissReason.SCOPE)) for mode in CacheMode],
+        *[(mode, OWN, "1", ExecuteNow(CacheOutcome.MISS, MissReason.SCOPE)) for mode in CacheMode],
     ],
 )
 def test_without_an_equal_base(
