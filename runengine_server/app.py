@@ -11,7 +11,6 @@ from typing import Any
 
 import anyio
 
-from runengine_client.workflow import WorkflowDocumentError, load_directory
 from runengine_server.adapters.cache.observed import ObservedOutputCache
 from runengine_server.adapters.cache.shared import SharedOutputCache
 from runengine_server.adapters.cache.tiered import TieredOutputCache
@@ -42,7 +41,6 @@ from runengine_server.ports.observer import Observer
 from runengine_server.ports.output_cache import OutputCache
 from runengine_server.ports.run_store import RunFacts
 from runengine_server.ports.skill_runner import SkillRunner
-from runengine_server.rpc.conversion.workflow import read_workflow
 from runengine_server.rpc.server import RpcServer
 from runengine_server.rpc.settings import RpcSettings, TlsFiles
 from runengine_server.scheduler.assembly import assemble_scheduler
@@ -50,12 +48,13 @@ from runengine_server.scheduler.scheduler import Scheduler
 from runengine_server.service.cancel_run import CancelRuns
 from runengine_server.service.event_reads import EventPoller, SharedEventReads
 from runengine_server.service.progress_board import InMemoryProgressBoard
-from runengine_server.service.register_workflow import Registry, register_directory
+from runengine_server.service.register_workflow import Registry
 from runengine_server.service.run_lookup import ReadRuns
 from runengine_server.service.trigger_run import StartRuns
 from runengine_server.service.use_cases import UseCases
 from runengine_server.service.watch_run import WatchRuns
 from runengine_server.service.workflow_catalogue import WorkflowCatalogue
+from runengine_server.workflow_directory import register_workflow_dir
 
 PARTITIONS_S = 60.0
 FLUSH_S = 0.5
@@ -167,7 +166,8 @@ async def run_engine(
         catalogue = WorkflowCatalogue(shared.workflows)
         scheduler = signals.scheduler = _scheduler(settings, databases, shared, catalogue)
         services = _use_cases(databases, shared, catalogue, hub, signals)
-        await _register_directory(settings, services.registry)
+        if settings.workflow_dir is not None:
+            await register_workflow_dir(settings.workflow_dir, services.registry)
         rpc = RpcServer(
             services=services,
             authenticator=authenticator or _authenticator(settings),
@@ -366,16 +366,6 @@ async def _tiers(settings: Settings, database: Database, cold: OutputCache) -> A
         except ValueError as error:
             raise ConfigurationError(f"REDIS_URL: {error}") from None
         yield TieredOutputCache(hot, cold)
-
-
-async def _register_directory(settings: Settings, registry: Registry) -> None:
-    if settings.workflow_dir is None:
-        return
-    try:
-        workflows = [read_workflow(proto) for proto in load_directory(settings.workflow_dir)]
-    except (WorkflowDocumentError, OSError) as error:
-        raise ConfigurationError(f"RUNENGINE_WORKFLOW_DIR: {error}") from None
-    await register_directory(registry, workflows)
 
 
 def _authenticator(settings: Settings) -> Authenticator:

@@ -1,41 +1,56 @@
 """Reads workflow files: YAML or JSON, strictly, with every error of every file reported at once."""
 
-import json
 import re
-from collections.abc import Hashable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-
-import yaml
 
 from runengine_client.errors import FieldViolation
 from runengine_client.pb.runengine.v1 import workflow_pb2
 from runengine_client.workflow.document import document_of, workflow_of
+from runengine_client.workflow.json_text import parse_json
+from runengine_client.workflow.positions import ParsedText, PlacedViolation, Spot, place, unreadable
 from runengine_client.workflow.reading import WorkflowDocumentError
+from runengine_client.workflow.yaml_text import format_yaml, parse_yaml
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
 BYTES_MAX = 3 * 1024 * 1024
 """The contract's limit of a definition; a larger file cannot be registered."""
 
-_LINE_WIDTH = 120
+_TELLING_KEYS = frozenset({"workflowname", "steps", "changerequests"})
+"""A document with one of these is meant as a workflow, however the key is spelt."""
+
+_OWN_NAME_LINE = re.compile(rb"^workflowName[ \t]*:", re.MULTILINE)
+"""Tells almost every YAML workflow without parsing it, which takes seconds for thousands of steps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowText:
+    """A workflow with the text it was read from."""
+
+    workflow: workflow_pb2.Workflow
+    source: str
+    spots: Callable[[], Spot]
+
+    def place(self, violations: Iterable[FieldViolation]) -> list[PlacedViolation]:
+        """The violations with line and column, in the order of the text."""
+        return place(violations, self.spots())
 
 
 def load_workflow(path: str | Path) -> workflow_pb2.Workflow:
     """The workflow in a YAML or JSON file.
 
     Raises:
-        WorkflowDocumentError: the file is not readable as one; every error is listed with its field path.
+        WorkflowDocumentError: the file is not readable as one; every error is listed with its field path and place.
         OSError: the file cannot be read.
     """
-    path = Path(path)
-    content = path.read_bytes()
-    if len(content) > BYTES_MAX:
-        raise _broken(str(path), f"is {len(content)} bytes, and a workflow may have {BYTES_MAX}")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _broken(str(path), f"is not UTF-8 text: {error}") from None
-    return read_workflow(text, str(path), is_json=path.suffix == ".json")
+    return load_workflow_text(path).workflow
+
+
+def load_workflow_text(path: str | Path) -> WorkflowText:
+    """As `load_workflow`, with what tells where each field is."""
+    return _workflow_text(_parse_file(Path(path)), str(path))
 
 
 def read_workflow(text: str, source: str = "", *, is_json: bool = False) -> workflow_pb2.Workflow:
@@ -47,125 +62,57 @@ def read_workflow(text: str, source: str = "", *, is_json: bool = False) -> work
         is_json: read it as JSON only; YAML takes JSON too.
 
     Raises:
-        WorkflowDocumentError: it cannot be read; every error is listed with its field path.
+        WorkflowDocumentError: it cannot be read; every error is listed with its field path and place.
     """
-    try:
-        document = _parse_json(text) if is_json else yaml.load(text, Loader=_JsonLikeLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise _broken(source, " ".join(str(error).split())) from None
-    return workflow_of(document, source)
+    return _workflow_text(parse_json(text) if is_json else parse_yaml(text), source).workflow
 
 
 def format_workflow(workflow: workflow_pb2.Workflow) -> str:
     """A YAML text that `read_workflow` reads as the same workflow, and that other readers of YAML take the same way."""
-    text: str = yaml.dump(
-        document_of(workflow), Dumper=_JsonLikeDumper, sort_keys=False, allow_unicode=True, width=_LINE_WIDTH
-    )
-    return text
+    return format_yaml(document_of(workflow))
 
 
-def load_directory(path: str | Path) -> list[workflow_pb2.Workflow]:
-    """The workflows of a directory's YAML and JSON files, by file name; folders in it are not entered.
+def is_workflow_file(path: Path) -> bool:
+    """Tell whether a file of a directory is meant as a workflow.
+
+    It is if its document has one of the keys `workflowName`, `steps` and `changeRequests`, if its name ends in
+    `.workflow.yaml`, `.workflow.yml` or `.workflow.json`, or if it is broken, so that nothing is left out unnoticed.
 
     Raises:
-        WorkflowDocumentError: files that cannot be read, or two with the same name and version; all of them at once.
-        OSError: the directory cannot be read.
+        OSError: the file cannot be read.
     """
-    workflows: dict[tuple[str, str], tuple[str, workflow_pb2.Workflow]] = {}
-    violations: list[FieldViolation] = []
-    for file in sorted(Path(path).iterdir()):
-        if file.suffix not in SUFFIXES or not file.is_file():
-            continue
-        try:
-            workflow = load_workflow(file)
-        except WorkflowDocumentError as error:
-            violations.extend(
-                FieldViolation(field=f"{file.name}: {each.field}", description=each.description)
-                for each in error.violations
-            )
-            continue
-        key = (workflow.name, workflow.version)
-        if key in workflows:
-            described = f"{workflow.name} {workflow.version} is already defined by {workflows[key][0]}"
-            violations.append(FieldViolation(field=f"{file.name}: workflowName", description=described))
-        else:
-            workflows[key] = (file.name, workflow)
-    if violations:
-        raise WorkflowDocumentError(violations, str(path))
-    return [workflow for _, workflow in workflows.values()]
-
-
-def _broken(source: str, description: str) -> WorkflowDocumentError:
-    return WorkflowDocumentError([FieldViolation(field="document", description=description)], source)
-
-
-def _parse_json(text: str) -> object:
-    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        found: dict[str, object] = {}
-        for key, value in pairs:
-            if key in found:
-                raise ValueError(f"the key {key!r} appears twice in one object")
-            found[key] = value
-        return found
-
-    def refuse(constant: str) -> object:
-        raise ValueError(f"{constant} is not JSON")
-
-    parsed: object = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
-    return parsed
-
-
-class _JsonLikeLoader(yaml.SafeLoader):
-    """YAML whose plain scalars mean what they mean in JSON: no `yes`, no octals, no dates, no merge keys."""
-
-    # Own table: the base class's is shared by every loader of the process.
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's protocol
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
-        """A dict with string keys; a key that appears twice is an error."""
-        found: dict[Hashable, object] = {}
-        for key_node, value_node in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} must be a string", key_node.start_mark
-                )
-            if key in found:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} appears twice", key_node.start_mark
-                )
-            found[key] = self.construct_object(value_node, deep=deep)
-        return found
-
-
-for _tag, _pattern, _first in (
-    ("bool", r"true|false", "tf"),
-    ("null", r"null|~|", ["n", "~", ""]),
-    ("int", r"-?(?:0|[1-9][0-9]*)", "-0123456789"),
-    ("float", r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?", "-0123456789"),
-):
-    _JsonLikeLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
-
-
-class _JsonLikeDumper(yaml.SafeDumper):
-    """Quotes a text that either YAML 1.1 or `_JsonLikeLoader` would read as something else; writes no aliases."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's protocol
-        first: [
-            *yaml.SafeDumper.yaml_implicit_resolvers.get(first, []),
-            *_JsonLikeLoader.yaml_implicit_resolvers.get(first, []),
-        ]
-        for first in {*yaml.SafeDumper.yaml_implicit_resolvers, *_JsonLikeLoader.yaml_implicit_resolvers}
-    }
-
-    def ignore_aliases(self, data: object) -> bool:
-        """Equal parts are written out each time."""
+    if path.suffix not in SUFFIXES:
+        return False
+    if Path(path.stem).suffix == ".workflow":
         return True
+    if path.suffix != ".json" and _OWN_NAME_LINE.search(path.read_bytes()):
+        return True
+    parsed = _parse_file(path)
+    if parsed.document is None and parsed.violations:
+        return True
+    keys = parsed.document if isinstance(parsed.document, dict) else ()
+    return any(key.replace("_", "").replace("-", "").lower() in _TELLING_KEYS for key in keys)
 
-    def represent_text(self, text: str) -> yaml.ScalarNode:
-        """Escapes Unicode's own line breaks, which the other styles of quotes would fold."""
-        style = '"' if any(each in text for each in "\x85\u2028\u2029\ufeff") else None
-        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+def _parse_file(path: Path) -> ParsedText:
+    content = path.read_bytes()
+    if len(content) > BYTES_MAX:
+        return unreadable(f"is {len(content)} bytes, and a workflow may have {BYTES_MAX}")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return unreadable(f"is not UTF-8 text: {error}")
+    return parse_json(text) if path.suffix == ".json" else parse_yaml(text)
 
 
-_JsonLikeDumper.add_representer(str, _JsonLikeDumper.represent_text)
+def _workflow_text(parsed: ParsedText, source: str) -> WorkflowText:
+    if parsed.document is None and parsed.violations:
+        raise WorkflowDocumentError(parsed.violations, source)
+    try:
+        workflow = workflow_of(parsed.document, source)
+    except WorkflowDocumentError as error:
+        violations = place([*parsed.violations, *error.violations], parsed.spots())
+        raise WorkflowDocumentError(violations, source) from None
+    if parsed.violations:
+        raise WorkflowDocumentError(parsed.violations, source)
+    return WorkflowText(workflow=workflow, source=source, spots=parsed.spots)

@@ -11,6 +11,7 @@ from runengine_client.conversion import wire_number
 from runengine_client.errors import FieldViolation, InvalidArgumentError
 from runengine_client.payload import find_violations, struct_of
 from runengine_client.workflow.durations import parse_duration
+from runengine_client.workflow.positions import PlacedViolation
 
 if TYPE_CHECKING:
     from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
@@ -25,7 +26,7 @@ class WorkflowDocumentError(InvalidArgumentError):
 
     def __init__(self, violations: Sequence[FieldViolation], source: str = "") -> None:
         """Say what is wrong, one line each."""
-        lines = "".join(f"\n  {each.field}: {each.description}" for each in violations)
+        lines = "".join(f"\n  {_where(each)}{each.field}: {each.description}" for each in violations)
         count = f"{len(violations)} error{'s' if len(violations) != 1 else ''}"
         super().__init__(
             "WORKFLOW_INVALID",
@@ -38,6 +39,12 @@ class WorkflowDocumentError(InvalidArgumentError):
     def __str__(self) -> str:
         """The message; its lines say more than the reason would."""
         return self.message
+
+
+def _where(violation: FieldViolation) -> str:
+    if not isinstance(violation, PlacedViolation) or not violation.line:
+        return ""
+    return f"{violation.line}:{violation.column} "
 
 
 class Fields:

@@ -14,10 +14,12 @@ from runengine_client.workflow import (
     format_workflow,
     load_directory,
     load_workflow,
+    read_directory,
     read_workflow,
 )
 from runengine_client.workflow.document import workflow_of
 from runengine_client.workflow.durations import format_duration, parse_duration
+from runengine_client.workflow.files import is_workflow_file
 
 FULL = """
 workflowName: campaign.build.v1
@@ -186,6 +188,58 @@ owner: me
     assert "global, run_only" in found["steps[1].cachePolicy.scope"]
 
 
+PLACES = """\
+workflowName: a
+version: 1
+steps:
+  - stepId: x
+    skilId: y
+    inputSelector:
+      a: {b: 99999999999999999999, "c/d": [1, 123456789012345678901], b: 3}
+changeRequests: {"x.y]": 3, x: [1], x: []}
+labels: {a: {}}
+version: 2
+"""
+
+
+PLACES_JSON = """\
+{"workflowName": "a", "version": 1, "steps": [
+  {"stepId": "x",
+   "skilId": "y", "inputSelector": {"a": {
+     "b": 99999999999999999999, "c/d": [1, 123456789012345678901],
+     "b": 3}}}],
+ "changeRequests": {"x.y]": 3, "x": [1], "x": []},
+ "labels": {"a": {}},
+ "version": 2}
+"""
+
+
+@pytest.mark.parametrize(("text", "is_json"), [(PLACES, False), (PLACES_JSON, True)], ids=["yaml", "json"])
+def test_violations_have_places(text: str, is_json: bool):
+    """Every violation names line and column of its key, or of the innermost part that is there, in both formats."""
+    with pytest.raises(WorkflowDocumentError) as caught:
+        read_workflow(text, "f", is_json=is_json)
+    lines = ["", *text.splitlines()]
+    found = [(each.field, lines[each.line][each.column - 1 :]) for each in caught.value.violations]
+    expected = [
+        ("version", "version"),
+        ("steps[0].skillId", "{" if is_json else "stepId"),
+        ("steps[0].skilId", "skilId"),
+        ("steps[0].inputSelector/a/b", "b"),
+        ("steps[0].inputSelector/a/c~1d/1", "123456789012345678901"),
+        ("steps[0].inputSelector/a/b", "b"),
+        ("changeRequests[x.y]]", "x.y]"),
+        ("changeRequests[x][0]", "1]"),
+        ("changeRequests[x]", "x"),
+        ("labels[a]", "a"),
+        ("version", "version"),
+    ]
+    assert [field for field, _ in found] == [field for field, _ in expected]
+    for (field, there), (_, start) in zip(found, expected, strict=True):
+        assert there.removeprefix('"').startswith(start), field
+    assert (caught.value.violations[-1].line, caught.value.violations[-1].column) == ((8, 2) if is_json else (10, 1))
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -244,10 +298,42 @@ def test_directory(tmp_path: Path):
         load_directory(tmp_path)
     assert {each.field for each in caught.value.violations} == {
         "c.yml: workflowName",
-        "d.yaml: workflowName",
-        "d.yaml: version",
-        "d.yaml: steps",
+        "d.yaml:1: workflowName",
+        "d.yaml:1: version",
+        "d.yaml:1: steps",
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "is_meant"),
+    [
+        ("brief.json", '{"brief": {"steps": []}}', False),
+        ("list.json", "[1, 2]", False),
+        ("settings.yaml", "owner: me", False),
+        ("empty.yaml", "", False),
+        ("demo.yaml", "workflowName: demo", True),
+        ("flow.yaml", "{steps: []}", True),
+        ("misspelt.json", '{"workflow_name": "demo"}', True),
+        ("twice.yaml", "a: 1\na: 2", False),
+        ("broken.json", '{"brief": ', True),
+        ("broken.yaml", "a: [", True),
+        ("nothing.workflow.json", "{}", True),
+        ("demo.txt", "workflowName: demo", False),
+    ],
+)
+def test_which_files_are_workflows(tmp_path: Path, name: str, text: str, is_meant: bool):
+    """Other files may lie beside workflows; what is meant as one, or cannot be read at all, is never left out."""
+    (tmp_path / name).write_text(text)
+    assert is_workflow_file(tmp_path / name) is is_meant
+
+
+def test_directory_names_what_it_skips(tmp_path: Path):
+    """A directory of an example with its payloads gives the workflow, and says what else was there."""
+    (tmp_path / "demo.yaml").write_text(FULL)
+    (tmp_path / "brief.json").write_text('{"brief": {"style": "epic"}}')
+    directory = read_directory(tmp_path)
+    assert [each.name for each in directory.workflows] == ["campaign.build.v1"]
+    assert [each.name for each in directory.skipped] == ["brief.json"]
 
 
 def test_builder_checks_too():
