@@ -105,6 +105,10 @@ class Session:
         """Print a line, exactly as it is, never wrapped."""
         self.console.print(text if isinstance(text, Text) else Text(text), soft_wrap=True)
 
+    def note(self, text: str) -> None:
+        """Print a remark for a person on standard error."""
+        self.errors.print(Text(text, style="bright_black"), soft_wrap=True)
+
     def show(self, table: Table) -> None:
         """Print a table."""
         self.console.print(table)
