@@ -22,6 +22,7 @@ from runengine_server.adapters.postgres.event_log import PostgresEventLog
 from runengine_server.adapters.postgres.queries import sql
 from runengine_server.adapters.postgres.run_reader import PostgresRunReader
 from runengine_server.adapters.postgres.run_store import PostgresRunStore
+from runengine_server.adapters.postgres.skill_permits import PostgresSkillPermits
 from runengine_server.adapters.postgres.step_queue import PostgresEngineRegistry, PostgresStepQueue
 from runengine_server.adapters.postgres.workflow_store import PostgresWorkflowStore
 from runengine_server.adapters.skills.local_runner import LocalSkillRunner
@@ -50,7 +51,7 @@ from runengine_server.service.event_reads import EventPoller, SharedEventReads
 from runengine_server.service.progress_board import InMemoryProgressBoard
 from runengine_server.service.register_workflow import Registry
 from runengine_server.service.run_lookup import ReadRuns
-from runengine_server.service.trigger_run import StartRuns
+from runengine_server.service.start_run import StartRuns
 from runengine_server.service.use_cases import UseCases
 from runengine_server.service.watch_run import WatchRuns
 from runengine_server.service.workflow_catalogue import WorkflowCatalogue
@@ -104,6 +105,11 @@ class Signals:
         """Steps may be ready."""
         if self.scheduler is not None:
             self.scheduler.wake()
+
+    def permits_freed(self) -> None:
+        """Another process gave permits back."""
+        if self.scheduler is not None:
+            self.scheduler.permits_freed()
 
     def cancel_attempts(self, runs: Any) -> None:
         """These runs were stopped somewhere."""
@@ -164,7 +170,7 @@ async def run_engine(
             observer=observer,
         )
         catalogue = WorkflowCatalogue(shared.workflows)
-        scheduler = signals.scheduler = _scheduler(settings, databases, shared, catalogue)
+        scheduler = signals.scheduler = _scheduler(settings, databases, shared, catalogue, signals)
         services = _use_cases(databases, shared, catalogue, hub, signals)
         if settings.workflow_dir is not None:
             await register_workflow_dir(settings.workflow_dir, services.registry)
@@ -219,7 +225,9 @@ class _Shared:
     observer: Observer
 
 
-def _scheduler(settings: Settings, databases: _Databases, shared: _Shared, catalogue: WorkflowCatalogue) -> Scheduler:
+def _scheduler(
+    settings: Settings, databases: _Databases, shared: _Shared, catalogue: WorkflowCatalogue, signals: Signals
+) -> Scheduler:
     return assemble_scheduler(
         queue=PostgresStepQueue(databases.ticks),
         registry=shared.registry,
@@ -227,6 +235,7 @@ def _scheduler(settings: Settings, databases: _Databases, shared: _Shared, catal
         workflows=catalogue,
         cache=ObservedOutputCache(shared.cache, shared.observer),
         skills=shared.skills,
+        permits=PostgresSkillPermits(databases.general, on_freed=signals.hints.announce_permits),
         observer=shared.observer,
         progress=shared.progress,
         clock=SystemClock(),
@@ -243,6 +252,8 @@ def _use_cases(
         workflows=catalogue,
         store=shared.store,
         progress=shared.progress,
+        history=PostgresStepHistory(databases.general),
+        lineage=PostgresLineageReader(databases.general),
     )
     return UseCases(
         start=StartRuns(
@@ -325,6 +336,7 @@ def _hints(settings: Settings, hub: EventHub, signals: Callable[[], Signals]) ->
         hub,
         on_ready=lambda: signals().wake(),
         on_cancelled=lambda runs: signals().cancel_attempts(runs),
+        on_permits=lambda: signals().permits_freed(),
     )
 
 

@@ -7,6 +7,7 @@ from runengine_server.ports.observer import Observer
 from runengine_server.ports.output_cache import OutputCache
 from runengine_server.ports.progress import ProgressBoard
 from runengine_server.ports.run_store import RunStore
+from runengine_server.ports.skill_permits import SkillPermits
 from runengine_server.ports.skill_runner import SkillRunner
 from runengine_server.ports.step_queue import EngineRegistry, StepQueue
 from runengine_server.scheduler.attempt import AttemptRunner
@@ -28,6 +29,7 @@ def assemble_scheduler(
     workflows: CompiledWorkflows,
     cache: OutputCache,
     skills: SkillRunner,
+    permits: SkillPermits,
     observer: Observer,
     progress: ProgressBoard,
     clock: Clock,
@@ -39,6 +41,7 @@ def assemble_scheduler(
     contexts = RunContexts(store, workflows, settings.contexts_max)
     values = StepValues(store, settings.values_bytes_max)
     timeouts = AttemptTimeouts(skills, clock)
+    reporting = Reporting(observer)
     return Scheduler(
         queue=queue,
         registry=registry,
@@ -46,9 +49,9 @@ def assemble_scheduler(
         values=values,
         preparation=Preparation(contexts, values, cache, skills, clock),
         attempts=AttemptRunner(skills, clock, random, timeouts),
-        gates=SkillGates(skills),
+        gates=SkillGates(skills, permits, queue, reporting, settings.permits_s),
         cache=cache,
-        reporting=Reporting(observer),
+        reporting=reporting,
         progress=progress,
         settings=settings,
         description=description,

@@ -3,8 +3,7 @@
 Batching is by back-pressure: whatever settles while a tick is in flight is the next tick's batch; there is no timer.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from functools import partial
 from uuid import uuid4
@@ -83,7 +82,7 @@ class Scheduler:
     @property
     def is_busy(self) -> bool:
         """True when new work had better be taken up by another engine."""
-        return len(self._in_flight) > self._settings.attempts_max // 2
+        return self._slots_taken > self._settings.attempts_max // 2
 
     def run_created(self, facts: RunFacts, plan: RebuildPlan, *, has_ready_steps: bool) -> None:
         """Take up a new run without waiting for a poll."""
@@ -95,6 +94,10 @@ class Scheduler:
     def cancel_attempts(self, runs: Sequence[RunKey]) -> None:
         """Stop what runs for these runs; they were cancelled here or elsewhere."""
         self._in_flight.cancel_runs(runs)
+
+    def permits_freed(self) -> None:
+        """Another engine gave permits of skills back."""
+        self._gates.permits_freed()
 
     def wake(self) -> None:
         """Look at the queue now."""
@@ -109,6 +112,7 @@ class Scheduler:
                 self._tasks = tasks
                 for _ in range(self._settings.pipelines):
                     tasks.start_soon(self._run_pipeline)
+                tasks.start_soon(self._gates.run, self.wake)
                 tasks.start_soon(self._keep_lease)
                 tasks.start_soon(self._reconcile)
                 tasks.start_soon(self._reap)
@@ -155,8 +159,13 @@ class Scheduler:
         """How many steps a tick may lease: what is free, and what its own batch frees."""
         if not self._is_leasing:
             return 0
-        free = self._settings.attempts_max - len(self._in_flight) - self._slots_asked_for + len(batch)
+        free = self._settings.attempts_max - self._slots_taken - self._slots_asked_for + len(batch)
         return max(0, min(free, self._settings.batch_max))
+
+    @property
+    def _slots_taken(self) -> int:
+        """Attempts in flight but for the backlog of limited skills, which must not keep others from running."""
+        return len(self._in_flight) - min(self._gates.backlog, self._settings.backlog_max)
 
     async def _tick(self, batch: list[Settled], capacity: int) -> tuple[list[Settled], Turn]:
         """Tick until the database answers; a batch whose reply was lost is sent again and fenced.
@@ -265,7 +274,7 @@ class Scheduler:
         with anyio.CancelScope() as scope:
             self._in_flight.began(step.lease, scope)
             try:
-                async with self._slot(step):
+                async with self._gates.passed(step, self._attempts.timeout_ms):
                     self._reporting.step_started(step.context, step.lease)
                     self._settle(await self._attempts.execute(step, partial(self._on_progress, step)))
             except Exception as error:
@@ -279,28 +288,6 @@ class Scheduler:
                 await self._attempts.abandon(step)
             except Exception as error:
                 self._reporting.internal_failure(step.lease, error)
-
-    @asynccontextmanager
-    async def _slot(self, step: Execute) -> AsyncIterator[None]:
-        """A free slot of the step's skill; waiting for it does not count as time of the attempt."""
-        gate = self._gates.of(step.context.compiled.workflow.steps[step.lease.step].skill_id)
-        if gate is None:
-            yield
-            return
-        is_held = gate.available_tokens <= 0
-        if is_held:
-            await self._noted(self._queue.hold(self._engine, step.lease))
-        async with gate:
-            if is_held:
-                await self._noted(self._queue.begin(self._engine, step.lease, self._attempts.timeout_ms(step)))
-            yield
-
-    async def _noted(self, note: Awaitable[None]) -> None:
-        """Tell the database when an attempt starts; untold, at worst its lease is taken back as overdue."""
-        try:
-            await note
-        except UnavailableError as error:
-            self._reporting.database_unavailable(error)
 
     def _let_go(self, lease: Lease) -> InFlight | None:
         """Free the slot of a lease that no turn will settle."""
@@ -333,14 +320,19 @@ class Scheduler:
     # -- the engine's own lease
 
     async def _register(self) -> None:
+        until_s = anyio.current_time() + self._settings.lease_s
         self._engine = await self._registry.register(str(uuid4()), self._description, self._settings.lease_s)
+        self._gates.lease_begins(self._engine, until_s)
 
     async def _keep_lease(self) -> None:
         """Renew at a third of the lease, whatever else is slow; start anew when it was taken back."""
         while True:
             await anyio.sleep(self._settings.lease_s / 3)
+            until_s = anyio.current_time() + self._settings.lease_s
             try:
-                if not await self._registry.renew(self._engine, self._settings.lease_s):
+                if await self._registry.renew(self._engine, self._settings.lease_s):
+                    self._gates.lease_renewed(until_s)
+                else:
                     self._reporting.engine_lost()
                     self._in_flight.cancel(self._in_flight.leases())
                     await self._register()

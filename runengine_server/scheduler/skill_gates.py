@@ -1,28 +1,184 @@
-"""How many attempts of a skill this engine runs at once: what its runner asked for, so nothing waits over there."""
+"""Keeps the limits of skills over all engines: an attempt of a limited skill waits for one of this engine's permits.
+
+Permits come in blocks from a table that all engines share (ports/skill_permits.py), so that a step costs no round trip
+of its own. One exchange is in flight at a time: at once when attempts wait for more than was asked for or permits are
+to be given back, else every `permits_s` while any are held or waited for; so an engine learns what others want.
+
+What a skill's limit keeps waiting is leased all the same, but takes no slot of the engine: steps of other skills go on.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import anyio
 
-from runengine_server.domain.ids import SkillId
+from runengine_server.domain.errors import UnavailableError
+from runengine_server.domain.ids import EngineNo, SkillId
+from runengine_server.ports.skill_permits import SkillPermits
 from runengine_server.ports.skill_runner import SkillRunner
+from runengine_server.ports.step_queue import StepQueue
+from runengine_server.scheduler.preparation import Execute
+from runengine_server.scheduler.reporting import Reporting
+from runengine_server.scheduler.skill_gate import SkillGate, Waiter
+from runengine_server.scheduler.wakeup import Wakeup
 
 
 class SkillGates:
-    """A gate for each skill whose runner named a limit; the limit is the runner's latest word."""
+    """A gate for each limited skill that is in use; skills without a limit cost a look at the catalogue."""
 
-    def __init__(self, skills: SkillRunner) -> None:
-        """Ask `skills` for limits."""
+    def __init__(
+        self, skills: SkillRunner, permits: SkillPermits, queue: StepQueue, reporting: Reporting, permits_s: float
+    ) -> None:
+        """Ask `skills` for limits and `permits` for permits.
+
+        Args:
+            skills: knows each skill's limit; the latest word counts.
+            permits: the table.
+            queue: is told which leases are not overdue although they wait.
+            reporting: hears of a table that cannot be reached.
+            permits_s: seconds between exchanges while all is well.
+        """
         self._skills = skills
-        self._gates: dict[SkillId, anyio.CapacityLimiter] = {}
+        self._permits = permits
+        self._queue = queue
+        self._reporting = reporting
+        self._permits_s = permits_s
+        self._gates: dict[SkillId, SkillGate] = {}
+        self._engine = EngineNo(0)
+        self._leased_until_s = float("-inf")
+        self._renewed = anyio.Event()
+        self._turn = 0
+        self._bell = Wakeup()
+        self._noting = anyio.Lock()
+        self._on_waiting: Callable[[], None] = lambda: None
 
-    def of(self, skill_id: SkillId) -> anyio.CapacityLimiter | None:
-        """The gate an attempt must pass; None for a skill without limit."""
-        info = self._skills.availability(skill_id).info
-        limit = info.max_concurrency if info is not None else 0
-        gate = self._gates.get(skill_id)
-        if limit <= 0:
-            return None
+    @property
+    def backlog(self) -> int:
+        """How many leased attempts the limits keep waiting, whichever engine holds the permits."""
+        return sum(gate.backlog for gate in self._gates.values())
+
+    def lease_begins(self, engine: EngineNo, until_s: float) -> None:
+        """The engine has a new number, under which it holds nothing; its lease lasts until then (monotonic)."""
+        self._engine, self._gates = engine, {}
+        self.lease_renewed(until_s)
+
+    def lease_renewed(self, until_s: float) -> None:
+        """The engine's own lease lasts until then (monotonic): until then nobody else has its permits."""
+        self._leased_until_s = until_s
+        self._renewed.set()
+        self._renewed = anyio.Event()
+
+    def permits_freed(self) -> None:
+        """Another engine gave permits back; ask now where attempts wait."""
+        for gate in self._gates.values():
+            if gate.waiting:
+                gate.asked_at_s = float("-inf")
+        self._bell.ring()
+
+    @asynccontextmanager
+    async def passed(self, step: Execute, timeout_ms: Callable[[Execute], int]) -> AsyncIterator[None]:
+        """A permit of the step's skill is held inside the block; waiting for it is no time of the attempt."""
+        gate = self._gate(step.context.compiled.workflow.steps[step.lease.step].skill_id)
         if gate is None:
-            gate = self._gates[skill_id] = anyio.CapacityLimiter(limit)
-        elif gate.total_tokens != limit:
-            gate.total_tokens = limit
+            yield
+            return
+        waiter = gate.enter(step.lease, anyio.current_time())
+        try:
+            if waiter is not None:
+                if gate.is_urgent:
+                    self._bell.ring()
+                self._on_waiting()
+                await waiter.admitted.wait()
+                if waiter.is_held:
+                    await self._begin(step, timeout_ms(step))
+            # Who was frozen beyond its lease must not start what others may run by now.
+            while anyio.current_time() >= self._leased_until_s:
+                await self._renewed.wait()
+            yield
+        finally:
+            gate.leave(waiter)
+            if gate.is_urgent:
+                self._bell.ring()
+
+    async def run(self, on_waiting: Callable[[], None]) -> None:
+        """Exchange permits until cancelled; `on_waiting` hears of every attempt that waits, and may take no slot."""
+        self._on_waiting = on_waiting
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._exchange_permits)
+            tasks.start_soon(self._hold_leases)
+
+    def _gate(self, skill_id: SkillId) -> SkillGate | None:
+        gate = self._gates.get(skill_id)
+        if gate is None and (limit := self._limit(skill_id)) > 0:
+            gate = self._gates[skill_id] = SkillGate(skill_id, limit)
         return gate
+
+    def _limit(self, skill_id: SkillId) -> int:
+        info = self._skills.availability(skill_id).info
+        return info.max_concurrency if info is not None else 0
+
+    async def _exchange_permits(self) -> None:
+        while True:
+            now_s = anyio.current_time()
+            due = [g for g in self._gates.values() if g.is_urgent or now_s >= g.asked_at_s + self._permits_s]
+            if not due:
+                next_at_s = min((gate.asked_at_s for gate in self._gates.values()), default=None)
+                await self._bell.wait(None if next_at_s is None else max(0.0, next_at_s + self._permits_s - now_s))
+                continue
+            try:
+                is_answered = await self._exchange(due)
+            except UnavailableError as error:
+                self._reporting.database_unavailable(error)
+                is_answered = False
+            except Exception as error:
+                self._reporting.turn_failed(error)
+                is_answered = False
+            if not is_answered:
+                await anyio.sleep(self._permits_s)
+
+    async def _exchange(self, gates: Sequence[SkillGate]) -> bool:
+        """Settle these gates with the table; False when it has no answer for this engine."""
+        engine, now_s = self._engine, anyio.current_time()
+        for gate in gates:
+            gate.limit_is(self._limit(gate.skill_id))
+        claims = [gate.claim(now_s) for gate in gates]
+        self._turn += 1
+        grants = await self._permits.exchange(engine, self._turn, claims)
+        if engine != self._engine:
+            return True  # these gates are no longer ours
+        for gate, claim, grant in zip(gates, claims, grants, strict=False):
+            gate.granted(claim, grant)
+            if gate.is_idle:
+                del self._gates[gate.skill_id]
+        return bool(grants)
+
+    async def _hold_leases(self) -> None:
+        """Tell the database of attempts that wait, or their leases would be overdue; few wait long enough for it."""
+        while True:
+            await anyio.sleep(self._permits_s)
+            before_s = anyio.current_time() - self._permits_s
+            try:
+                for gate in list(self._gates.values()):
+                    for waiter in gate.waiting_since(before_s):
+                        await self._hold(gate, waiter)
+            except Exception as error:
+                self._reporting.turn_failed(error)
+
+    async def _hold(self, gate: SkillGate, waiter: Waiter) -> None:
+        async with self._noting:
+            if gate.is_waiting(waiter):
+                waiter.is_held = True
+                waiter.is_noted = await self._noted(self._queue.hold(self._engine, waiter.lease))
+
+    async def _begin(self, step: Execute, timeout_ms: int) -> None:
+        async with self._noting:  # not before its `hold` has ended, whatever became of that
+            await self._noted(self._queue.begin(self._engine, step.lease, timeout_ms))
+
+    async def _noted(self, note: Awaitable[None]) -> bool:
+        """Tell the database; untold, at worst the lease is taken back as overdue."""
+        try:
+            await note
+        except UnavailableError as error:
+            self._reporting.database_unavailable(error)
+            return False
+        return True

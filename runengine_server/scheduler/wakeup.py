@@ -21,8 +21,8 @@ class Wakeup:
                 return
         self._is_rung = True
 
-    async def wait(self, timeout_s: float) -> bool:
-        """Return True when rung, False after `timeout_s`."""
+    async def wait(self, timeout_s: float | None) -> bool:
+        """Return True when rung, False after `timeout_s`; None waits for ever."""
         if self._is_rung:
             self._is_rung = False
             return True

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from runengine_server.domain.artifact import ProducedArtifact
 from runengine_server.domain.cache import CacheDecision, Fingerprint
 from runengine_server.domain.failure import UPSTREAM_FAILED, Failure
-from runengine_server.domain.ids import EngineNo, RunId, RunKey, StepNo, Tenant
+from runengine_server.domain.ids import EngineNo, RunId, RunKey, SkillId, StepNo, Tenant
 from runengine_server.domain.states import (
     STEP_TRANSITIONS,
     FailurePolicy,
@@ -120,6 +120,18 @@ class RunRecord:
     events: list[StoredEvent] = field(default_factory=list)
 
 
+@dataclass(slots=True, kw_only=True)
+class PermitRow:
+    """What an engine wants and holds of a skill; `turn` of its latest exchange, `served` when it last held any."""
+
+    turn: int
+    limit: int
+    wanted: int
+    asked_at: float
+    held: int = 0
+    served: int = 0
+
+
 class MemoryTables:
     """The state; unbounded, for tests and simulation."""
 
@@ -137,6 +149,8 @@ class MemoryTables:
         self.requests: dict[tuple[Tenant, str, str], EarlierAnswer] = {}
         self.engines: dict[EngineNo, float] = {}
         self.engines_ever = 0
+        self.permits: dict[SkillId, dict[EngineNo, PermitRow]] = {}
+        self.permit_exchanges = 0
 
     def now(self) -> float:
         """The clock that leases and delays follow, in seconds."""

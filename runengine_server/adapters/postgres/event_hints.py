@@ -31,6 +31,7 @@ class PostgresHints:
         *,
         on_ready: Callable[[], None] = lambda: None,
         on_cancelled: Callable[[Collection[RunKey]], None] = lambda runs: None,
+        on_permits: Callable[[], None] = lambda: None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """Prepare; nothing is connected before `run()`.
@@ -40,12 +41,14 @@ class PostgresHints:
             hub: whose bells ring for events of runs.
             on_ready: steps may have become ready somewhere.
             on_cancelled: these runs were stopped; attempts of theirs may be abandoned.
+            on_permits: another process gave back permits of skills that somebody waits for.
             jitter: uniform in 0 … 1.
         """
         self._database_url = database_url
         self._hub = hub
         self._on_ready = on_ready
         self._on_cancelled = on_cancelled
+        self._on_permits = on_permits
         self._jitter = jitter
         self._outgoing = Hints()
         self._arrived = anyio.Event()
@@ -70,6 +73,11 @@ class PostgresHints:
         """These runs were stopped while steps of theirs may be running."""
         self._on_cancelled(runs)
         self._outgoing.add_cancelled(runs)
+        self._arrived.set()
+
+    def announce_permits(self) -> None:
+        """This process gave back permits of skills that another one waits for."""
+        self._outgoing.has_permits = True
         self._arrived.set()
 
     async def flush(self, timeout_s: float) -> None:
@@ -123,6 +131,8 @@ class PostgresHints:
             self._on_cancelled(hints.cancelled)
         if hints.is_ready:
             self._on_ready()
+        if hints.has_permits:
+            self._on_permits()
 
     async def _notify(self, connection: Connection, works: Callable[[], None]) -> None:
         self._notifier_pid = connection.get_server_pid()

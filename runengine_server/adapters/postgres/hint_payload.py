@@ -1,4 +1,4 @@
-"""What a notification says: which runs have events, which were cancelled, whether work became ready."""
+"""What a notification says: which runs have events, which were cancelled, whether work or permits are to be had."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -16,11 +16,12 @@ class Hints:
     events: set[RunKey] = field(default_factory=set)
     cancelled: set[RunKey] = field(default_factory=set)
     is_ready: bool = False
+    has_permits: bool = False
     has_many: bool = False
 
     def __bool__(self) -> bool:
         """Whether there is anything to say."""
-        return bool(self.events or self.cancelled or self.is_ready or self.has_many)
+        return bool(self.events or self.cancelled or self.is_ready or self.has_permits or self.has_many)
 
     def add_events(self, runs: Iterable[RunKey]) -> None:
         """These runs have new events."""
@@ -39,6 +40,7 @@ class Hints:
         """Say what the other one says too."""
         self.has_many = self.has_many or other.has_many
         self.is_ready = self.is_ready or other.is_ready
+        self.has_permits = self.has_permits or other.has_permits
         if self.has_many:
             self.events.clear()
         self.add_events(other.events)
@@ -46,10 +48,12 @@ class Hints:
 
 
 def encode_hints(hints: Hints) -> Iterator[str]:
-    """One or more payloads that together say it: `r`, `e*`, `e1,2,3`, `c4,5`, joined by `;`."""
+    """One or more payloads that together say it: `r`, `p`, `e*`, `e1,2,3`, `c4,5`, joined by `;`."""
     parts = []
     if hints.is_ready:
         parts.append("r")
+    if hints.has_permits:
+        parts.append("p")
     if hints.has_many:
         parts.append("e*")
     length = sum(len(part) + 1 for part in parts)
@@ -75,6 +79,8 @@ def decode_hints(payload: str) -> Hints:
         match part[:1]:
             case "r":
                 hints.is_ready = True
+            case "p":
+                hints.has_permits = True
             case "e" if part == "e*":
                 hints.has_many = True
             case "e":

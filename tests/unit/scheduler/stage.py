@@ -13,6 +13,7 @@ import anyio.lowlevel
 
 from runengine_server.adapters.memory.output_cache import MemoryOutputCache
 from runengine_server.adapters.memory.run_store import MemoryRunStore
+from runengine_server.adapters.memory.skill_permits import MemorySkillPermits
 from runengine_server.adapters.memory.step_queue import MemoryEngineRegistry, MemoryStepQueue
 from runengine_server.adapters.memory.tables import MemoryTables
 from runengine_server.domain.canonical_json import canonical_bytes
@@ -73,6 +74,7 @@ class Stage:
     registry: MemoryEngineRegistry
     cache: ScriptedCache
     skills: HeldSkills
+    permits: MemorySkillPermits
     observer: Recorder
     workflows: Workflows
     scheduler: Scheduler
@@ -147,6 +149,7 @@ async def stage(settings: SchedulerSettings = BY_SIGNAL, *, is_running: bool = T
         Recorder(bell),
         Workflows(),
     )
+    permits = MemorySkillPermits(tables)
     scheduler = assemble_scheduler(
         queue=queue,
         registry=registry,
@@ -154,6 +157,7 @@ async def stage(settings: SchedulerSettings = BY_SIGNAL, *, is_running: bool = T
         workflows=workflows,
         cache=cache,
         skills=skills,
+        permits=permits,
         observer=observer,
         progress=InMemoryProgressBoard(),
         clock=clock,
@@ -171,6 +175,7 @@ async def stage(settings: SchedulerSettings = BY_SIGNAL, *, is_running: bool = T
             registry=registry,
             cache=cache,
             skills=skills,
+            permits=permits,
             observer=observer,
             workflows=workflows,
             scheduler=scheduler,
