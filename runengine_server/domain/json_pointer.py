@@ -61,6 +61,11 @@ def get(value: JsonValue, pointer: str) -> JsonValue:
     return value
 
 
+def overlap(left: str, right: str) -> bool:
+    """True when one pointer is the other or leads below it."""
+    return left == right or left.startswith(f"{right}/") or right.startswith(f"{left}/")
+
+
 def changed_pointers(left: JsonValue, right: JsonValue, limit: int = _CHANGED_POINTERS_MAX) -> list[str]:
     """Return the innermost pointers at which the two values differ, sorted, at most `limit`.
 
