@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -43,6 +44,9 @@ class LedgerRecord:
     code: str = ""
 
 
+_Note = tuple[LedgerEvent, float, CallFacts, str, str]
+
+
 class CallLedger:
     """The last records in memory and, given a path, all of them as JSON lines.
 
@@ -52,23 +56,34 @@ class CallLedger:
     def __init__(self, worker_id: str, path: str | os.PathLike[str] | None = None, *, count_max: int = 10_000) -> None:
         """Start empty in memory; append to the file if there is one."""
         self._worker_id = worker_id
-        self._records: deque[LedgerRecord] = deque(maxlen=count_max)
+        self._noted: deque[_Note] = deque(maxlen=count_max)
         self._descriptor = None if path is None else os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
     @property
     def records(self) -> tuple[LedgerRecord, ...]:
         """The latest records, oldest first."""
-        return tuple(self._records)
+        return tuple(map(self._record_of, self._noted))
 
     def count(self, event: LedgerEvent, key: str | None = None) -> int:
         """How many of the latest records are of this kind, and of this idempotency key if one is given."""
-        return sum(1 for record in self._records if record.event is event and key in (None, record.key))
+        return sum(1 for note in self._noted if note[0] is event and key in (None, note[2].idempotency_key))
 
     def record(self, event: LedgerEvent, facts: CallFacts, *, digest: str = "", code: str = "") -> None:
         """The event is remembered, and in the file if there is one."""
-        record = LedgerRecord(
+        note = (event, time.time(), facts, digest, code)
+        self._noted.append(note)
+        if self._descriptor is not None:
+            try:
+                os.write(self._descriptor, json.dumps(asdict(self._record_of(note))).encode() + b"\n")
+            except OSError:
+                _log.exception("Ledger cannot be written")  # a record, not a condition for running
+
+    def _record_of(self, note: _Note) -> LedgerRecord:
+        """What was noted, spelled out: most notes of a busy server are never read."""
+        event, at, facts, digest, code = note
+        return LedgerRecord(
             event=event,
-            at=datetime.now(UTC).isoformat(),
+            at=datetime.fromtimestamp(at, UTC).isoformat(),
             worker_id=self._worker_id,
             tenant=facts.tenant,
             key=facts.idempotency_key,
@@ -80,12 +95,6 @@ class CallLedger:
             digest=digest,
             code=code,
         )
-        self._records.append(record)
-        if self._descriptor is not None:
-            try:
-                os.write(self._descriptor, json.dumps(asdict(record)).encode() + b"\n")
-            except OSError:
-                _log.exception("Ledger cannot be written")  # a record, not a condition for running
 
     def close(self) -> None:
         """The file is closed; further records stay in memory only."""

@@ -1,11 +1,11 @@
 """Decides what an Execute means: start a call, join the one in flight, or repeat the success it had."""
 
 import logging
-import math
 from collections import OrderedDict
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 import anyio
 from anyio.abc import TaskGroup
@@ -96,12 +96,12 @@ class CallRegistry:
         self._task_group = task_group
         self._threads = anyio.CapacityLimiter(threads_max)
         self._calls_max = calls_max
-        self._slots: dict[str, anyio.CapacityLimiter] = {}
+        self._slots: dict[str, anyio.Semaphore] = {}
         self._in_flight: dict[CallKey, RunningCall] = {}
         self._lingering: dict[CallKey, RunningCall] = {}
         self._tokens: OrderedDict[CallKey, int] = OrderedDict()
         self._is_stopping = False
-        self._finished = anyio.Event()
+        self._finished: anyio.Event | None = None
 
     def admit(self, order: CallOrder, skill: Skill) -> Admission:
         """The call runs, or ran; for a started or attached one the caller must `listen` at once.
@@ -140,6 +140,10 @@ class CallRegistry:
             call.cancel(why)
         return why
 
+    def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """The work runs beside the calls, and is cancelled with them; it must raise nothing."""
+        self._task_group.start_soon(work)
+
     def in_flight_count(self) -> int:
         """How many calls are not finished."""
         return len(self._in_flight)
@@ -149,6 +153,7 @@ class CallRegistry:
         self._is_stopping = True
         with anyio.move_on_after(timeout_s):
             while any(call.has_listeners for call in self._in_flight.values()):
+                self._finished = anyio.Event()
                 await self._finished.wait()
         stopping = CallFailed(code="SKILL_UNAVAILABLE", message="The skill's runner is stopping", retryable=True)
         for call in tuple(self._in_flight.values()):
@@ -196,13 +201,15 @@ class CallRegistry:
                 success=call.outcome,
             )
             self._replays.put(key, finished)
-        was_finished, self._finished = self._finished, anyio.Event()
-        was_finished.set()
+        if self._finished is not None:
+            self._finished.set()
 
-    def _slots_of(self, skill: Skill) -> anyio.CapacityLimiter:
+    def _slots_of(self, skill: Skill) -> anyio.Semaphore | None:
+        if not skill.max_concurrency:
+            return None
         slots = self._slots.get(skill.skill_id)
         if slots is None:
-            slots = self._slots[skill.skill_id] = anyio.CapacityLimiter(skill.max_concurrency or math.inf)
+            slots = self._slots[skill.skill_id] = anyio.Semaphore(skill.max_concurrency, fast_acquire=True)
         return slots
 
     def _check_token(self, key: CallKey, token: int) -> None:

@@ -20,6 +20,8 @@ ArtifactData = bytes | bytearray | memoryview | Path
 
 # Metadata travels inside events, which stay below 64 KiB.
 METADATA_BYTES_MAX = 32 * 1024
+MEDIA_TYPE_CHARACTERS_MAX = 255
+SOURCES_MAX = 64
 MESSAGE_CHARACTERS_MAX = 500
 
 
@@ -178,8 +180,11 @@ class _CallContext:
     ) -> Artifact:
         self.check_cancelled()
         _check_metadata(metadata)
-        if not media_type:
-            raise ValueError("an artifact needs a media type, such as image/png")
+        if not 0 < len(media_type) <= MEDIA_TYPE_CHARACTERS_MAX:
+            raise ValueError("an artifact needs a media type of at most 255 characters, such as image/png")
+        sources = tuple(content_hash_of(source) for source in made_from)
+        if len(sources) > SOURCES_MAX:
+            raise ValueError(f"an artifact is made from at most {SOURCES_MAX} others, not {len(sources)}")
         stored = self._handle.artifact_folder.store(data, filename=filename)
         artifact = Artifact(
             uri=stored.uri,
@@ -188,7 +193,7 @@ class _CallContext:
             filename=filename,
             media_type=media_type,
             metadata=dict(metadata or {}),
-            made_from=tuple(content_hash_of(source) for source in made_from),
+            made_from=sources,
         )
         self._handle.add_artifact(artifact)
         return artifact
@@ -215,11 +220,11 @@ class SkillContext(_CallContext):
             filename: one path component, at most 255 bytes.
             media_type: such as `audio/mpeg`.
             metadata: a JSON object of at most 32 KiB.
-            made_from: the artifacts it was made from: as published, as read from the input, or content hashes.
+            made_from: at most 64 artifacts it was made from: as published, as read from the input, or content hashes.
 
         Raises:
             SkillCancelledError: nobody wants the outcome any more.
-            ValueError: filename, media type or metadata is not acceptable.
+            ValueError: filename, media type, metadata or made_from is not acceptable.
         """
         return self._publish(data, filename, media_type, metadata, made_from)
 

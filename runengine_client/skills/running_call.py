@@ -8,7 +8,7 @@ its slot and its `ended` unset until the thread returns.
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -22,27 +22,11 @@ from runengine_client.skills.context import AsyncSkillContext, CallFacts, SkillC
 from runengine_client.skills.definition import Skill
 from runengine_client.skills.errors import SkillCancelledError, SkillError
 from runengine_client.skills.invocation import CallFailed, CallOutcome, CallSucceeded, encode_output, failure_of
+from runengine_client.skills.listener import Listener, Progress
 
 ARTIFACTS_MAX: Final = 1000
 
 _log = logging.getLogger("runengine.skills")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far a call is."""
-
-    fraction: float
-    message: str
-    reported_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heartbeat:
-    """The call is alive and has nothing to say."""
-
-
-CallMessage = Artifact | Progress | Heartbeat | CallSucceeded | CallFailed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +63,8 @@ class RunningCall:
         """
         self.order = order
         self.skill = skill
+        self.artifacts: list[Artifact] = []
+        self.progress: Progress | None = None
         self.outcome: CallOutcome | None = None
         self.ended = anyio.Event()
         self.is_function_running = False
@@ -87,12 +73,9 @@ class RunningCall:
         self._predecessor = predecessor
         self._loop = asyncio.get_running_loop()
         self._scope = anyio.CancelScope()
-        self._changed = anyio.Event()
-        self._artifacts: list[Artifact] = []
-        self._progress: Progress | None = None
         self._is_cached = True
         self._is_cancelled = False
-        self._listeners = 0
+        self._listeners: set[Listener] = set()
         self._grace_timer: asyncio.TimerHandle | None = None
         self._on_finished: Callable[[RunningCall], None] = lambda _: None
         self._deadline_at = self._loop.time() + order.timeout_s
@@ -122,14 +105,14 @@ class RunningCall:
 
     def add_artifact(self, artifact: Artifact) -> None:
         """Every listener will be sent the artifact."""
-        if len(self._artifacts) >= ARTIFACTS_MAX:
+        if len(self.artifacts) >= ARTIFACTS_MAX:
             raise SkillError("TOO_MANY_ARTIFACTS", f"A call publishes at most {ARTIFACTS_MAX} artifacts")
-        self._artifacts.append(artifact)
+        self.artifacts.append(artifact)
         self._loop.call_soon_threadsafe(self._notify)
 
     def report_progress(self, fraction: float, message: str, reported_at: datetime) -> None:
         """Listeners will be sent the latest progress."""
-        self._progress = Progress(fraction=fraction, message=message, reported_at=reported_at)
+        self.progress = Progress(fraction=fraction, message=message, reported_at=reported_at)
         self._loop.call_soon_threadsafe(self._notify)
 
     def do_not_cache(self) -> None:
@@ -146,7 +129,7 @@ class RunningCall:
     @property
     def has_listeners(self) -> bool:
         """Whether an engine is connected."""
-        return self._listeners > 0
+        return bool(self._listeners)
 
     def when_finished(self, callback: Callable[["RunningCall"], None]) -> None:
         """The callback will be called once, as soon as the outcome is known."""
@@ -160,17 +143,19 @@ class RunningCall:
             self._deadline_at = deadline_at
             self._deadline_timer = self._loop.call_at(deadline_at, self._time_out)
 
-    def listen(self) -> None:
-        """One more engine listens; a grace period ends."""
-        self._listeners += 1
+    def listen(self, wake: Callable[[], None]) -> Listener:
+        """One more engine listens, and is woken when there is something to tell it; a grace period ends."""
+        listener = Listener(self, wake)
+        self._listeners.add(listener)
         if self._grace_timer is not None:
             self._grace_timer.cancel()
             self._grace_timer = None
+        return listener
 
-    def leave(self, grace_s: float) -> None:
+    def leave(self, listener: Listener, grace_s: float) -> None:
         """One engine less; if it was the last, the call has this many seconds to finish or be attached to."""
-        self._listeners -= 1
-        if self._listeners == 0 and self.outcome is None:
+        self._listeners.discard(listener)
+        if not self._listeners and self.outcome is None:
             self._grace_timer = self._loop.call_later(grace_s, self._abandon)
 
     def cancel(self, why: CallFailed) -> None:
@@ -179,31 +164,11 @@ class RunningCall:
         self._finish(why)
         self._scope.cancel()
 
-    async def messages(self, heartbeat_s: float) -> AsyncIterator[CallMessage]:
-        """All artifacts from the first one, the latest progress, heartbeats in silence, and last the outcome."""
-        sent = 0
-        progress: Progress | None = None
-        while True:
-            changed = self._changed
-            while sent < len(self._artifacts):
-                sent += 1
-                yield self._artifacts[sent - 1]
-            if self._progress is not None and self._progress is not progress:
-                progress = self._progress
-                yield progress
-            if self.outcome is not None:
-                yield self.outcome
-                return
-            with anyio.move_on_after(heartbeat_s):
-                await changed.wait()
-            if not changed.is_set():
-                yield Heartbeat()
-
-    async def run(self, slots: anyio.CapacityLimiter, threads: anyio.CapacityLimiter) -> None:
+    async def run(self, slots: anyio.Semaphore | None, threads: anyio.CapacityLimiter) -> None:
         """The call is over, function and all; its outcome is known before.
 
         Args:
-            slots: the skill's own limit.
+            slots: the skill's own limit, None without one.
             threads: the server's worker threads.
         """
         try:
@@ -211,8 +176,11 @@ class RunningCall:
                 if self._predecessor is not None:
                     await self._predecessor.ended.wait()
                     self._predecessor = None
-                async with slots:
+                if slots is None:
                     await self._run_function(threads)
+                else:
+                    async with slots:
+                        await self._run_function(threads)
         finally:
             self.is_function_running = False
             self.ended.set()
@@ -247,7 +215,7 @@ class RunningCall:
             if self._is_cancelled:
                 return CallFailed(code="SKILL_CANCELLED", message="The skill stopped after it was cancelled")
             return failure_of(problem, self.order.facts)
-        artifacts = tuple(self._artifacts)
+        artifacts = tuple(self.artifacts)
         return CallSucceeded(output_json=output_json, artifacts=artifacts, do_not_cache=not self._is_cached)
 
     def _call_function(self) -> bytes:
@@ -270,8 +238,8 @@ class RunningCall:
         self._notify()
 
     def _notify(self) -> None:
-        changed, self._changed = self._changed, anyio.Event()
-        changed.set()
+        for listener in self._listeners:
+            listener.wake()
 
     def _time_out(self) -> None:
         self.cancel(CallFailed(code="SKILL_TIMEOUT", message="The skill did not finish in time", retryable=True))

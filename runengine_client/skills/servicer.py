@@ -1,12 +1,13 @@
 """Answers SkillRunnerService: checks the request, asks the registry, streams what the call says."""
 
-import hashlib
+import asyncio
 import hmac
-import json
+import logging
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, NoReturn
 
+import anyio
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
@@ -15,34 +16,21 @@ from google.rpc.status_pb2 import Status
 
 from runengine_client.pb.runengine.v1 import skill_runner_pb2, skill_runner_pb2_grpc
 from runengine_client.skills import wire
-from runengine_client.skills.call_registry import (
-    Attached,
-    CallRefusedError,
-    CallRegistry,
-    Refusal,
-    Replayed,
-    Started,
-)
+from runengine_client.skills.call_registry import Attached, CallRegistry, Replayed, Started
+from runengine_client.skills.call_stream import CallStream
 from runengine_client.skills.definition import Skill
-from runengine_client.skills.running_call import CallOrder
-
-_HEARTBEAT_DEFAULT_S: Final = 10.0
-_HEARTBEAT_MIN_S: Final = 0.01
-_TIMEOUT_DEFAULT_S: Final = 60.0
-_RETRY_AFTER_FULL_S: Final = 1
-
-_STATUS_OF: Final = {
-    Refusal.STALE_TOKEN: grpc.StatusCode.ABORTED,
-    Refusal.OTHER_CONTENT: grpc.StatusCode.INVALID_ARGUMENT,
-    Refusal.FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    Refusal.STOPPING: grpc.StatusCode.UNAVAILABLE,
-}
+from runengine_client.skills.listener import HEARTBEAT, CallMessage, Listener
+from runengine_client.skills.orders import RequestRefusedError, admit, heartbeat_s, read_order, skill_of
 
 CANCEL_METADATA: Final = "runengine-cancel"
 """On an Execute: nobody wants the call with this key any more.
 
 gRPC tells a runner of a cancelled RPC as it does of a lost engine, for which the call must go on. A runner that does
 not know this name sees a deadline that has passed."""
+
+_UNDERSTOOD: Final = ((CANCEL_METADATA, "understood"),)
+
+_log = logging.getLogger("runengine.skills")
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -73,6 +61,8 @@ class SkillRunnerServicer(skill_runner_pb2_grpc.SkillRunnerServiceServicer):
         self._worker_id = worker_id
         self._grace_s = grace_s
         self._token = token
+        self._streams: set[CallStream] = set()
+        self._is_stopping = False
 
     async def ListSkills(  # noqa: N802
         self, request: skill_runner_pb2.ListSkillsRequest, context: Context
@@ -86,60 +76,67 @@ class SkillRunnerServicer(skill_runner_pb2_grpc.SkillRunnerServiceServicer):
     ) -> AsyncIterator[skill_runner_pb2.ExecuteResponse]:
         """One call's messages, from `accepted` to its outcome."""
         await self._check_caller(context)
-        skill = self._skills.get(request.skill_id)
-        if skill is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"This runner does not offer {request.skill_id!r}")
-        order = await self._order_of(request, skill, context)
-        await context.send_initial_metadata(((CANCEL_METADATA, "understood"),))
-        if _metadata(context, CANCEL_METADATA):
-            yield wire.accepted(self._worker_id, skill.version, skill.cache_version)
-            yield wire.response_of(self._registry.abandon(order))
-            return
         try:
-            admission = self._registry.admit(order, skill)
-        except CallRefusedError as refused:
+            skill = skill_of(request, self._skills)
+            order = read_order(
+                request,
+                skill,
+                remaining_s=context.time_remaining(),
+                traceparent=_metadata(context, "traceparent"),
+            )
+            await context.send_initial_metadata(_UNDERSTOOD)
+            if _metadata(context, CANCEL_METADATA):
+                yield wire.accepted(self._worker_id, skill.version, skill.cache_version)
+                yield wire.response_of(self._registry.abandon(order))
+                return
+            admission = admit(self._registry, order, skill)
+        except RequestRefusedError as refused:
             await _refuse(refused, context)
         match admission:
             case Replayed(finished=finished):
-                yield wire.accepted(self._worker_id, finished.skill_version, finished.cache_version, is_replayed=True)
-                for artifact in finished.success.artifacts:
-                    yield wire.response_of(artifact)
-                yield wire.response_of(finished.success)
+                for response in wire.replay(self._worker_id, finished):
+                    yield response
             case Started(call=call) | Attached(call=call):
-                call.listen()
+                changed = asyncio.Event()
+                listener = call.listen(changed.set)
                 # Not a `finally`: gRPC leaves a generator that it was writing for suspended when a call is cancelled.
-                context.add_done_callback(lambda _: call.leave(self._grace_s))  # type: ignore[arg-type]
+                context.add_done_callback(lambda _: call.leave(listener, self._grace_s))  # type: ignore[arg-type]
                 is_attached = isinstance(admission, Attached)
                 yield wire.accepted(
                     self._worker_id, call.skill.version, call.skill.cache_version, is_attached=is_attached
                 )
-                async for message in call.messages(_heartbeat_s(request)):
+                async for message in _told(listener, changed, heartbeat_s(request)):
                     yield wire.response_of(message)
 
     async def ExecuteMany(  # noqa: N802
         self, request_iterator: AsyncIterator[skill_runner_pb2.ExecuteManyRequest], context: Context
     ) -> AsyncIterator[skill_runner_pb2.ExecuteManyResponse]:
-        """Refused: `supports_many` is false."""
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "This runner serves single calls only")
-        yield skill_runner_pb2.ExecuteManyResponse()
+        """Many calls' messages, each call's from `accepted` to its outcome."""
+        await self._check_caller(context)
+        if self._is_stopping:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "The runner is stopping")
+        await context.send_initial_metadata(_UNDERSTOOD)
+        stream = CallStream(self._skills, self._registry, worker_id=self._worker_id, grace_s=self._grace_s)
+        self._streams.add(stream)
+        reading = anyio.CancelScope()
 
-    async def _order_of(self, request: skill_runner_pb2.ExecuteRequest, skill: Skill, context: Context) -> CallOrder:
-        problem = _problem_of(request)
-        if problem:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)
-        try:
-            value = json.loads(request.input_json)
-        except (ValueError, RecursionError):
-            value = None
-        if not isinstance(value, dict):
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "input_json is not a JSON object")
-        return CallOrder(
-            facts=wire.facts_of(request),
-            input=value,
-            input_hash=request.input_hash,
-            timeout_s=_timeout_s(request, skill, context),
-            trace_id=_trace_id(context),
-        )
+        def lose(_: object) -> None:
+            self._streams.discard(stream)
+            reading.cancel()
+            stream.lose()
+
+        context.add_done_callback(lose)  # type: ignore[arg-type]
+        self._registry.spawn(partial(_read, stream, request_iterator, reading))
+        async for batch in stream.batches():
+            yield batch
+        if stream.problem is not None:
+            await _refuse(stream.problem, context)
+
+    def end_streams(self) -> None:
+        """Streams of many calls end once their calls have; new ones are refused."""
+        self._is_stopping = True
+        for stream in self._streams:
+            stream.end()
 
     async def _check_caller(self, context: Context) -> None:
         if self._token is None:
@@ -149,39 +146,30 @@ class SkillRunnerServicer(skill_runner_pb2_grpc.SkillRunnerServiceServicer):
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "A valid bearer token is required")
 
 
-def _problem_of(request: skill_runner_pb2.ExecuteRequest) -> str:
-    if not request.idempotency_key or len(request.idempotency_key) > 512:
-        return "idempotency_key must have 1 to 512 characters"
-    if hashlib.sha256(request.input_json).hexdigest() != request.input_hash:
-        return "input_hash is not the SHA-256 of input_json"
-    return ""
+async def _told(listener: Listener, changed: asyncio.Event, interval_s: float) -> AsyncIterator[CallMessage]:
+    """Whatever the call says, heartbeats in silence, and last the outcome."""
+    while True:
+        changed.clear()
+        for message in listener.pending():
+            yield message
+        if listener.is_told:
+            return
+        with anyio.move_on_after(interval_s):
+            await changed.wait()
+        if not changed.is_set():
+            yield HEARTBEAT
 
 
-def _timeout_s(request: skill_runner_pb2.ExecuteRequest, skill: Skill, context: Context) -> float:
-    """Seconds left; the RPC's own deadline is relative, so it is right where clocks differ, and goes first."""
-    remaining_s = context.time_remaining()
-    if remaining_s is not None:
-        return remaining_s
-    if request.HasField("deadline"):
-        return _seconds_until(request)
-    return skill.default_timeout_s or _TIMEOUT_DEFAULT_S
-
-
-def _seconds_until(request: skill_runner_pb2.ExecuteRequest) -> float:
-    deadline = request.deadline.ToDatetime(tzinfo=UTC)
-    return max(0.0, (deadline - datetime.now(UTC)).total_seconds())
-
-
-def _heartbeat_s(request: skill_runner_pb2.ExecuteRequest) -> float:
-    if not request.HasField("heartbeat_interval"):
-        return _HEARTBEAT_DEFAULT_S
-    return max(_HEARTBEAT_MIN_S, request.heartbeat_interval.ToTimedelta().total_seconds())
-
-
-def _trace_id(context: Context) -> str:
-    """The trace id of a W3C `traceparent`, empty without one."""
-    parts = _metadata(context, "traceparent").split("-")
-    return parts[1] if len(parts) >= 4 else ""
+async def _read(
+    stream: CallStream, requests: AsyncIterator[skill_runner_pb2.ExecuteManyRequest], scope: anyio.CancelScope
+) -> None:
+    with scope:
+        try:
+            await stream.read(requests)
+        except Exception:
+            # The boundary of one stream: a defect here must not end the calls of others.
+            _log.exception("Stream of calls broke")
+            stream.end()
 
 
 def _metadata(context: Context, name: str) -> str:
@@ -191,13 +179,14 @@ def _metadata(context: Context, name: str) -> str:
     return ""
 
 
-async def _refuse(refused: CallRefusedError, context: Context) -> NoReturn:
-    code = _STATUS_OF[refused.refusal]
+async def _refuse(refused: RequestRefusedError, context: Context) -> NoReturn:
     trailers: tuple[tuple[str, bytes], ...] = ()
-    if refused.refusal is Refusal.FULL:
+    if refused.retry_after_s is not None:
+        delay = Duration()
+        delay.FromNanoseconds(round(refused.retry_after_s * 1e9))
         detail = AnyMessage()
-        detail.Pack(RetryInfo(retry_delay=Duration(seconds=_RETRY_AFTER_FULL_S)))
-        status = Status(code=code.value[0], message=refused.message, details=[detail])
+        detail.Pack(RetryInfo(retry_delay=delay))
+        status = Status(code=refused.status.value[0], message=refused.message, details=[detail])
         trailers = (("grpc-status-details-bin", status.SerializeToString()),)
-    await context.abort(code, refused.message, trailing_metadata=trailers)
+    await context.abort(refused.status, refused.message, trailing_metadata=trailers)
     raise AssertionError("abort raises")

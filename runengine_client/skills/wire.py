@@ -1,10 +1,11 @@
 """Translates between a skill server's values and protobuf messages."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
+import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -13,7 +14,15 @@ from runengine_client.pb.runengine.v1 import run_pb2, skill_runner_pb2
 from runengine_client.skills.artifact_folder import Artifact
 from runengine_client.skills.definition import Skill
 from runengine_client.skills.invocation import CallFailed, CallSucceeded
-from runengine_client.skills.running_call import CallMessage, Heartbeat, Progress
+from runengine_client.skills.listener import CallMessage, Heartbeat, Progress
+from runengine_client.skills.replay_store import FinishedCall
+
+RETRYABLE: Final = frozenset({grpc.StatusCode.ABORTED, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE})
+"""Of the statuses a call is refused with, those that another attempt may help."""
+
+# As much as the engine keeps. A failure must stay far below the size of a message, and details must not hide it.
+_MESSAGE_CHARACTERS_MAX: Final = 2000
+_DETAILS_BYTES_MAX: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +85,28 @@ def accepted(
     return skill_runner_pb2.ExecuteResponse(accepted=message)
 
 
+def replay(worker_id: str, finished: FinishedCall) -> Iterator[skill_runner_pb2.ExecuteResponse]:
+    """All messages of a call that is answered with the success it had."""
+    yield accepted(worker_id, finished.skill_version, finished.cache_version, is_replayed=True)
+    yield from map(response_of, finished.success.artifacts)
+    yield response_of(finished.success)
+
+
+def refused(status: grpc.StatusCode, message: str, retry_after_s: float | None) -> skill_runner_pb2.ExecuteResponse:
+    """The only message of a call on a shared stream that Execute would have ended with this status."""
+    failure = CallFailed(
+        code="SKILL_UNAVAILABLE",
+        message=message,
+        retryable=status in RETRYABLE,
+        retry_after_s=retry_after_s,
+        details={"grpcStatus": status.name},
+    )
+    return response_of(failure)
+
+
 def catalogue_of(skills: Iterable[Skill]) -> skill_runner_pb2.ListSkillsResponse:
     """What ListSkills answers."""
-    return skill_runner_pb2.ListSkillsResponse(skills=[_skill(skill) for skill in skills], supports_many=False)
+    return skill_runner_pb2.ListSkillsResponse(skills=[_skill(skill) for skill in skills], supports_many=True)
 
 
 def _skill(skill: Skill) -> skill_runner_pb2.Skill:
@@ -116,7 +144,7 @@ def _artifact(artifact: Artifact) -> skill_runner_pb2.ProducedArtifact:
 def _failure(failure: CallFailed) -> skill_runner_pb2.ExecuteFailure:
     return skill_runner_pb2.ExecuteFailure(
         code=failure.code,
-        message=failure.message,
+        message=failure.message[:_MESSAGE_CHARACTERS_MAX],
         retryable=failure.retryable,
         retry_after=None if failure.retry_after_s is None else _duration(failure.retry_after_s),
         details=None if failure.details is None else _details(failure.details),
@@ -124,11 +152,12 @@ def _failure(failure: CallFailed) -> skill_runner_pb2.ExecuteFailure:
 
 
 def _details(details: Mapping[str, Any]) -> Struct | None:
-    """Details that are no JSON are left out: they must not hide the failure they describe."""
+    """Details that are no JSON, or very long, are left out: they must not hide the failure they describe."""
     try:
-        return _struct(details)
+        struct = _struct(details)
     except (TypeError, ValueError):
         return None
+    return struct if struct.ByteSize() <= _DETAILS_BYTES_MAX else None
 
 
 def _struct(value: Mapping[str, Any]) -> Struct:

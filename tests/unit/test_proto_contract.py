@@ -166,7 +166,7 @@ MESSAGES = {
     "Skill": "skill_id=1, version=2, description=3, max_concurrency int32=4, default_timeout Dur=5,"
     " input_schema S=6, output_schema S=7, cache_version=8",
     "ExecuteManyRequest": "calls ExecuteManyCall*=1",
-    "ExecuteManyCall": "call_id int64=1, request ExecuteRequest=2, cancel bool=3",
+    "ExecuteManyCall": "call_id int64=1, request ExecuteRequest=2, cancel bool=3, metadata map=4",
     "ExecuteManyResponse": "messages ExecuteManyMessage*=1",
     "ExecuteManyMessage": "call_id int64=1, response ExecuteResponse=2",
 }

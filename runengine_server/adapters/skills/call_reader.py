@@ -66,7 +66,7 @@ class CallReader:
             case "result":
                 self.outcome = self._result(message.result)
             case "failure":
-                self.outcome = self._failure(message.failure)
+                self.outcome = self.failure_of(message.failure)
             case _:
                 raise ProtocolError("The runner sent an empty or unknown message")
 
@@ -108,7 +108,8 @@ class CallReader:
             worker_id=self.worker_id,
         )
 
-    def _failure(self, failure: skill_runner_pb2.ExecuteFailure) -> Failed:
+    def failure_of(self, failure: skill_runner_pb2.ExecuteFailure) -> Failed:
+        """A failure message as the engine keeps it."""
         retry_after_s = seconds_of(failure.retry_after) if failure.HasField("retry_after") else 0.0
         return Failed(
             failure=Failure(

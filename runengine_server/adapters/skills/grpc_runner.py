@@ -1,7 +1,6 @@
 """Calls the skills of one gRPC target and knows what it offers."""
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Final, Self
 
@@ -11,16 +10,18 @@ from anyio.abc import TaskGroup
 
 from runengine_client.pb.runengine.v1 import skill_runner_pb2, skill_runner_pb2_grpc
 from runengine_server.adapters.skills.call_reader import CallReader, ProtocolError
+from runengine_server.adapters.skills.call_stream import CallStream, NotSentError, StreamSettings
+from runengine_server.adapters.skills.execute_request import CallMetadata, write_request
 from runengine_server.adapters.skills.runner_catalogue import RunnerCatalogue
-from runengine_server.adapters.skills.status_failures import failed_with
-from runengine_server.adapters.skills.targets import Endpoint, Transport
-from runengine_server.domain.failure import (
-    HEARTBEAT_TIMEOUT,
-    OUTPUT_TOO_LARGE,
-    SKILL_TIMEOUT,
-    SKILL_UNAVAILABLE,
-    Failure,
+from runengine_server.adapters.skills.silence import (
+    ACCEPTED_WITHIN_S,
+    SILENT_INTERVALS_MAX,
+    fell_silent,
+    not_accepted,
 )
+from runengine_server.adapters.skills.status_failures import failed_with, is_too_large, lost_with
+from runengine_server.adapters.skills.targets import Endpoint, Transport
+from runengine_server.domain.failure import OUTPUT_TOO_LARGE
 from runengine_server.domain.ids import SkillId
 from runengine_server.ports.skill_runner import (
     Failed,
@@ -31,12 +32,12 @@ from runengine_server.ports.skill_runner import (
     SkillInfo,
 )
 
-ACCEPTED_WITHIN_S: Final = 5.0
-SILENT_INTERVALS_MAX: Final = 3
 # How long a stream may take to close once its outcome is here.
 _CLOSE_WITHIN_S: Final = 2.0
 _FIRST_LIST_WITHIN_S: Final = 2.0
 _ABANDON_WITHIN_S: Final = 2.0
+# A call whose stream ends before it was sent goes to the next one; a runner that ends them all is not available.
+_STREAMS_TRIED: Final = 2
 
 # What runners that know it are told with: gRPC tells them of a cancelled RPC as it does of a lost engine.
 CANCEL_METADATA: Final = "runengine-cancel"
@@ -57,8 +58,6 @@ _OPTIONS: Final = (
     ("grpc.enable_retries", 0),
     ("grpc.use_local_subchannel_pool", 1),
 )
-
-CallMetadata = Callable[[SkillCall], Sequence[tuple[str, str]]]
 
 
 class GrpcSkillRunner:
@@ -100,32 +99,26 @@ class GrpcSkillRunner:
         self._call_metadata = call_metadata
         self._catalogue = RunnerCatalogue(metadata=self._metadata, refresh_interval_s=refresh_interval_s)
         self._understands_cancel = False
+        self._must_be_alone = False
+        self._settings: StreamSettings | None = None
+        self._stream: CallStream | None = None
         self._channel: grpc.aio.Channel | None = None
         self._stub: skill_runner_pb2_grpc.SkillRunnerServiceAsyncStub | None = None
         self._task_group: TaskGroup | None = None
 
     async def execute(self, call: SkillCall, on_progress: ProgressListener) -> Outcome:
-        """Run one attempt to its end; cancelling the task cancels the RPC (see the port)."""
-        if self._stub is None:
-            raise RuntimeError("execute is called outside `async with`")
-        reader = CallReader(on_progress)
-        rpc = self._stub.Execute(
-            self._request(call),
-            timeout=call.timeout_s,
-            metadata=(*self._metadata, *self._call_metadata(call)),
-            wait_for_ready=True,  # a runner that restarts is waited for, as long as it may take to accept
-        )
-        try:
-            return await self._watch(rpc, reader, call)
-        except ProtocolError as problem:
-            return reader.broken(problem)
-        except grpc.aio.AioRpcError as problem:
-            self._catalogue.doubt(problem.code())
-            if problem.code() is grpc.StatusCode.DEADLINE_EXCEEDED and not reader.is_accepted:
-                return self._silent(reader, call)
-            return reader.outcome or failed_with(problem, call, reader.worker_id)
-        finally:
-            rpc.cancel()
+        """Run one attempt to its end (see the port), on the shared stream where the runner offers it."""
+        accept_by = anyio.current_time() + self._accepted_within_s
+        ended_with: grpc.aio.AioRpcError | None = None
+        for _ in range(_STREAMS_TRIED):
+            stream = self._shared_stream()
+            if stream is None:
+                return await self._execute_alone(call, on_progress)
+            try:
+                return await stream.execute(call, on_progress, accept_by=accept_by)
+            except NotSentError:
+                ended_with = stream.ended_with
+        return lost_with(ended_with, call, CallReader(on_progress))
 
     def execute_at_once(self, call: SkillCall) -> Outcome | None:
         """None: every call goes over the network."""
@@ -133,10 +126,11 @@ class GrpcSkillRunner:
 
     async def abandon(self, call: SkillCall) -> None:
         """Cancel what a runner keeps for a lost engine; only where it is known to understand (see the port)."""
+        if self._stream is not None and self._stream.abandon(call):
+            return
         if self._stub is None or not self._understands_cancel:
             return
-        request = self._request(call)
-        request.deadline.FromDatetime(datetime.now(UTC))
+        request = self._request(call, timeout_s=0.0)
         rpc = self._stub.Execute(
             request, timeout=_ABANDON_WITHIN_S, metadata=(*self._metadata, (CANCEL_METADATA, "requested"))
         )
@@ -175,6 +169,15 @@ class GrpcSkillRunner:
         """Open the channel and keep the list of skills fresh, in a task of its own."""
         self._channel = self._open_channel()
         self._stub = skill_runner_pb2_grpc.SkillRunnerServiceStub(self._channel)
+        self._settings = StreamSettings(
+            channel=self._channel,
+            stub=self._stub,
+            metadata=self._metadata,
+            call_metadata=self._call_metadata,
+            heartbeat_interval_s=self._heartbeat_interval_s,
+            accepted_within_s=self._accepted_within_s,
+            cancel_metadata=CANCEL_METADATA,
+        )
         self._task_group = await anyio.create_task_group().__aenter__()
         self._task_group.start_soon(self._catalogue.keep_fresh, self._channel, self._stub)
         return self
@@ -190,8 +193,55 @@ class GrpcSkillRunner:
         if self._channel is not None:
             with anyio.CancelScope(shield=True):
                 await self._channel.close()
-        self._stub = None
+        self._stub = self._stream = self._settings = None
         return is_handled
+
+    def _shared_stream(self) -> CallStream | None:
+        """The stream to call on, opened anew if it has ended; None where each call has to have its own."""
+        stream = self._stream
+        if stream is not None and stream.is_open:
+            return stream
+        if self._settings is None or self._task_group is None or not self._catalogue.supports_many:
+            return None
+        if self._must_be_alone:
+            return None
+        self._stream = CallStream(self._settings)
+        self._task_group.start_soon(self._run_stream, self._stream)
+        return self._stream
+
+    async def _run_stream(self, stream: CallStream) -> None:
+        await stream.run()
+        if stream.keeps_calls:
+            self._understands_cancel = True
+        if stream.ended_with is not None:
+            self._catalogue.doubt(stream.ended_with.code())
+            # A message that no stream can carry would end the next one too, with all its calls.
+            self._must_be_alone = stream.ended_with.code() is grpc.StatusCode.UNIMPLEMENTED or is_too_large(
+                stream.ended_with
+            )
+
+    async def _execute_alone(self, call: SkillCall, on_progress: ProgressListener) -> Outcome:
+        """Run one attempt on a stream of its own; cancelling the task cancels the RPC."""
+        if self._stub is None:
+            raise RuntimeError("execute is called outside `async with`")
+        reader = CallReader(on_progress)
+        rpc = self._stub.Execute(
+            self._request(call, timeout_s=call.timeout_s),
+            timeout=call.timeout_s,
+            metadata=(*self._metadata, *self._call_metadata(call)),
+            wait_for_ready=True,  # a runner that restarts is waited for, as long as it may take to accept
+        )
+        try:
+            return await self._watch(rpc, reader, call)
+        except ProtocolError as problem:
+            return reader.broken(problem)
+        except grpc.aio.AioRpcError as problem:
+            self._catalogue.doubt(problem.code())
+            if problem.code() is grpc.StatusCode.DEADLINE_EXCEEDED and not reader.is_accepted:
+                return self._silent(reader, call)
+            return reader.outcome or failed_with(problem, call, reader.worker_id)
+        finally:
+            rpc.cancel()
 
     async def _watch(
         self,
@@ -220,33 +270,14 @@ class GrpcSkillRunner:
         return self._silent(reader, call, is_late=now() >= ends_at)
 
     def _silent(self, reader: CallReader, call: SkillCall, *, is_late: bool = False) -> Failed:
-        """What silence means: a skill that was never started has not timed out, its runner is not available."""
-        if not reader.is_accepted:
-            is_connected = self._channel is not None and self._channel.get_state() is grpc.ChannelConnectivity.READY
-            what = "did not accept the call" if is_connected else "could not be reached"
-            message = f"The skill's runner {what} within {min(self._accepted_within_s, call.timeout_s):g} s"
-            failure = Failure(code=SKILL_UNAVAILABLE, message=message, retryable=True)
-        elif is_late:
-            failure = Failure(code=SKILL_TIMEOUT, message="The skill did not finish in time", retryable=True)
-        else:
-            failure = Failure(code=HEARTBEAT_TIMEOUT, message="The skill's runner fell silent", retryable=True)
-        return Failed(failure=failure, worker_id=reader.worker_id)
+        if reader.is_accepted:
+            return fell_silent(reader.worker_id, is_late=is_late)
+        assert self._channel is not None, "a call is made on it"
+        return not_accepted(self._channel, min(self._accepted_within_s, call.timeout_s))
 
-    def _request(self, call: SkillCall) -> skill_runner_pb2.ExecuteRequest:
-        request = skill_runner_pb2.ExecuteRequest(
-            skill_id=call.skill_id,
-            idempotency_key=call.idempotency_key,
-            run_id=call.run_id,
-            step_id=call.step_id,
-            attempt=call.attempt,
-            fencing_token=call.fencing_token,
-            input_json=call.input_json,
-            input_hash=call.input_hash,
-            workflow_name=call.workflow_name,
-            tenant=call.tenant,
-        )
-        request.deadline.FromDatetime(datetime.now(UTC) + timedelta(seconds=call.timeout_s))
-        request.heartbeat_interval.FromTimedelta(timedelta(seconds=self._heartbeat_interval_s))
+    def _request(self, call: SkillCall, *, timeout_s: float) -> skill_runner_pb2.ExecuteRequest:
+        request = skill_runner_pb2.ExecuteRequest()
+        write_request(request, call, timeout_s=timeout_s, heartbeat_interval_s=self._heartbeat_interval_s)
         return request
 
     def _open_channel(self) -> grpc.aio.Channel:

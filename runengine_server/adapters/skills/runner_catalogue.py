@@ -33,6 +33,7 @@ class RunnerCatalogue:
         """
         self.skills: Mapping[str, SkillInfo] = {}
         self.is_known = False
+        self.supports_many = False
         self.asked = anyio.Event()
         self._metadata = tuple(metadata)
         self._refresh_interval_s = refresh_interval_s
@@ -55,6 +56,7 @@ class RunnerCatalogue:
         finally:
             self.asked.set()
         self.skills = dict(_usable(answer.skills[:SKILLS_MAX]))
+        self.supports_many = answer.supports_many
         self.is_known = True
         return True
 

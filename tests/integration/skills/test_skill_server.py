@@ -117,14 +117,6 @@ async def test_unusable_request_is_refused(
     assert server.ledger.records == ()
 
 
-async def test_execute_many_is_not_implemented(stub: Any) -> None:
-    """ExecuteMany answers UNIMPLEMENTED and the catalogue says so."""
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await stub.ExecuteMany(iter([skill_runner_pb2.ExecuteManyRequest()])).read()
-    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert not (await stub.ListSkills(skill_runner_pb2.ListSkillsRequest())).supports_many
-
-
 async def test_full_server_says_when_to_come_back(
     make_server: Any, make_engine: Any, workshop: Any, make_call: CallFactory
 ) -> None:
