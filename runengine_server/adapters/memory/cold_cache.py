@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from runengine_server.adapters.memory.output_cache import mismatch
 from runengine_server.adapters.memory.tables import MemoryTables, Place
 from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheHit, CacheMiss, CacheQuery, Producer
+from runengine_server.domain.ids import Tenant
 from runengine_server.domain.states import CacheTier, MissReason
 
 
@@ -22,6 +23,10 @@ class MemoryColdCache:
 
     async def store(self, entries: Sequence[tuple[CacheEntry, int]]) -> None:
         """Nothing to do: the entry was filed by the tick that completed its step."""
+
+    async def generations(self, workflows: Sequence[tuple[Tenant, str]]) -> Sequence[int]:
+        """How many removals there were from each tenant's workflow: nothing is ever removed here."""
+        return [0] * len(workflows)
 
     def _answer(self, query: CacheQuery) -> CacheAnswer:
         key, filed = query.key, self._tables.filed

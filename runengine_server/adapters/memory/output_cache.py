@@ -39,6 +39,10 @@ class MemoryOutputCache:
         """Keep entries unless something is there already."""
         await self.store([pair for pair in entries if self._find(pair[0].key) is None])
 
+    def clear(self) -> None:
+        """Forget everything, as a server that was restarted."""
+        self._entries.clear()
+
     def _answer(self, query: CacheQuery) -> CacheAnswer:
         entry = self._find(query.key)
         if entry is None:
