@@ -1,16 +1,17 @@
 """A run that a rebuild starts from, with what each of its steps produced."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from runengine_server.domain.ids import RunId, RunKey, StepNo, WorkflowDigest
 from runengine_server.domain.json_value import JsonObject
-from runengine_server.domain.states import RunStatus
+from runengine_server.domain.run import ChangeRequest
+from runengine_server.domain.states import CacheMode, FailurePolicy, PlanAction, PlanReason, RunStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseResult:
-    """How a step of a base run ended successfully; `duration_s` is its producer's."""
+    """How a step of a base run ended successfully."""
 
     producer_run: RunKey
     producer_step: StepNo
@@ -18,12 +19,11 @@ class BaseResult:
     input_hash: str
     cache_version: str
     output_hash: str
-    duration_s: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseRun:
-    """What planning needs to know of a run to build on; `results` by step number, successes only."""
+    """A run to build on; `plan` and `results` (successes only) by step number in the run's own version."""
 
     run: RunKey
     root_run: RunKey
@@ -32,4 +32,10 @@ class BaseRun:
     workflow_name: str
     workflow_digest: WorkflowDigest
     payload: JsonObject
+    change: ChangeRequest | None
+    cache_mode: CacheMode
+    failure_policy: FailurePolicy
+    priority: int
+    labels: Mapping[str, str]
+    plan: Sequence[tuple[PlanAction, PlanReason]]
     results: Mapping[StepNo, BaseResult]

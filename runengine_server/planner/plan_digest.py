@@ -6,7 +6,7 @@ from runengine_server.domain.canonical_json import canonical_bytes, content_hash
 from runengine_server.domain.ids import RunId, WorkflowDigest
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.plan import PlannedStep
-from runengine_server.domain.states import CacheMode
+from runengine_server.domain.states import CacheMode, PlanReason
 
 
 def plan_digest(
@@ -16,7 +16,6 @@ def plan_digest(
     payload: JsonObject,
     mode: CacheMode,
     steps: Sequence[PlannedStep],
-    forced_step_ids: Sequence[str] = (),
 ) -> str:
     """Lower-case hex SHA-256 over everything that decides what the run will do, steps in definition order."""
     return content_hash(
@@ -26,7 +25,7 @@ def plan_digest(
                 "workflowDigest": workflow_digest,
                 "payloadHash": content_hash(canonical_bytes(payload)),
                 "cacheMode": mode.name,
-                "forcedStepIds": list(forced_step_ids),
+                "forcedStepIds": [step.step_id for step in steps if step.reason is PlanReason.FORCED],
                 "steps": [[step.step_id, step.action.name, step.reason.name, _producer(step)] for step in steps],
             }
         )

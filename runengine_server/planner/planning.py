@@ -4,33 +4,22 @@
 code plans a dry run, a real one and a test.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from runengine_server.domain.base_run import BaseResult, BaseRun
-from runengine_server.domain.cache import (
-    CacheAnswer,
-    CacheDecision,
-    CacheEntry,
-    CacheHit,
-    CacheKey,
-    CacheQuery,
-    Fingerprint,
-)
+from runengine_server.domain.cache import CacheAnswer, CacheHit, CacheKey, CacheQuery, Fingerprint
+from runengine_server.domain.canonical_json import parse_json
 from runengine_server.domain.failure import Failure
-from runengine_server.domain.ids import RunId, RunKey, SkillId, StepId, StepNo, Tenant
-from runengine_server.domain.json_pointer import changed_pointers
+from runengine_server.domain.ids import RunId, SkillId, StepId, StepNo, Tenant
+from runengine_server.domain.json_pointer import overlap
 from runengine_server.domain.json_value import JsonObject
-from runengine_server.domain.plan import PlannedStep, RebuildPlan, ReuseBinding
+from runengine_server.domain.plan import PlannedStep, RebuildPlan
 from runengine_server.domain.run import ChangeRequest
-from runengine_server.domain.states import (
-    CacheMode,
-    CacheOutcome,
-    CacheTier,
-    OutputSource,
-    PlanAction,
-    PlanReason,
-)
+from runengine_server.domain.states import CacheMode, PlanAction, PlanReason
+from runengine_server.planner.base_inputs import BaseInputs, Place, input_changes, payload_changes, shown_pointers
+from runengine_server.planner.binding import base_binding, cache_binding
 from runengine_server.planner.compiled import CompiledWorkflow
 from runengine_server.planner.decision import (
     ExecuteNow,
@@ -41,19 +30,30 @@ from runengine_server.planner.decision import (
     is_execution_certain,
     step_cache_mode,
 )
+from runengine_server.planner.impact import Impact, initial_impact, retry_impact, update_impact
 from runengine_server.planner.plan_digest import plan_digest
 from runengine_server.planner.step_input import RunScope, StepInput, StepValue, change_value, resolve_input
+from runengine_server.planner.version_match import (
+    changed_steps,
+    comparable_results,
+    continued_results,
+    continued_steps,
+)
 
 CAUSES_MAX = 16
-CHANGES_MAX = 64
-Place = tuple[RunKey, StepNo]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRequest:
-    """What to plan: a workflow, the effective payload, and for a rebuild its base and seeds.
+    """What to plan: a workflow, the effective payload, and for a rebuild its base and what it affects.
 
-    `cache_version` says what a skill's runner declares now, None while it is not known.
+    Attributes:
+        cache_version: says what a skill's runner declares now, None while it is not known.
+        base: the run to build on, its results by number in its own version.
+        base_compiled: the base's version; None when it is `compiled`.
+        seeds: the steps the change type names.
+        forced: steps that execute whatever could be reused.
+        is_retry: whether everything the base finished stays as it is, and nothing else is affected.
     """
 
     compiled: CompiledWorkflow
@@ -64,7 +64,10 @@ class PlanRequest:
     cache_version: Callable[[SkillId], str | None]
     change: ChangeRequest | None = None
     base: BaseRun | None = None
+    base_compiled: CompiledWorkflow | None = None
     seeds: tuple[StepNo, ...] = ()
+    forced: tuple[StepNo, ...] = ()
+    is_retry: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,17 +99,25 @@ class _Planner:
         self._request = request
         self._compiled = request.compiled
         self._steps = request.compiled.workflow.steps
-        self._base = request.base
         self._planned: dict[StepNo, PlannedStep] = {}
         self._values: dict[Place, StepValue] = {}
-        self._affected: dict[StepNo, PlanReason] = self._declared_impact()
-        self._changed_payload = _changes(request.base.payload, request.payload) if request.base is not None else []
+        self._changes: dict[StepNo, tuple[str, ...]] = {}
+        self._base = base = request.base
+        base_compiled = request.base_compiled or request.compiled
+        self._base_step = continued_steps(base_compiled, self._compiled) if base else {}
+        self._results = continued_results(base_compiled, self._compiled, base.results) if base else {}
+        self._comparable = comparable_results(base_compiled, self._compiled, base.results) if base else {}
+        self._base_inputs = BaseInputs(base, base_compiled) if base else None
+        self._affected = self._declared_impact(base_compiled)
+        is_checked = base is not None and not request.is_retry
+        self._changed_payload = payload_changes(base.payload, request.payload) if base and is_checked else []
+        self._is_change_new = is_checked
 
     def plan(self) -> Planning:
         for level in self._steps_by_level():
             yield from self._plan_level(level)
-        steps = tuple(self._planned[StepNo(number)] for number in range(len(self._steps)))
         request = self._request
+        steps = tuple(self._planned[StepNo(number)] for number in range(len(self._steps)))
         return RebuildPlan(
             steps=steps,
             digest=plan_digest(
@@ -118,20 +129,22 @@ class _Planner:
             ),
             seed_step_ids=tuple(self._steps[seed].step_id for seed in request.seeds),
             base_run_id=request.base.run_id if request.base else None,
-            estimate_s=self._critical_path_s(),
         )
 
-    def _declared_impact(self) -> dict[StepNo, PlanReason]:
-        if self._base is None:
-            return {StepNo(number): PlanReason.INITIAL for number in range(len(self._steps))}
-        affected = dict.fromkeys(self._compiled.closure(self._request.seeds), PlanReason.DOWNSTREAM)
-        affected.update(dict.fromkeys(self._request.seeds, PlanReason.SEED))
-        missing = [StepNo(number) for number in range(len(self._steps)) if StepNo(number) not in self._base.results]
-        for step in missing:
-            affected.setdefault(step, PlanReason.NO_BASE_OUTPUT)
-        for step in self._compiled.closure(missing):  # what nobody has may turn out otherwise than what they read
-            affected.setdefault(step, PlanReason.DOWNSTREAM)
-        return affected
+    def _declared_impact(self, base_compiled: CompiledWorkflow) -> Impact:
+        request = self._request
+        if request.base is None:
+            return initial_impact(self._compiled, forced=request.forced)
+        missing = [StepNo(number) for number in range(len(self._steps)) if StepNo(number) not in self._results]
+        if request.is_retry:
+            return retry_impact(request.base.plan, request.mode, missing)
+        return update_impact(
+            self._compiled,
+            seeds=request.seeds,
+            forced=request.forced,
+            changed=changed_steps(base_compiled, self._compiled),
+            missing=missing,
+        )
 
     def _steps_by_level(self) -> list[list[StepNo]]:
         levels: list[list[StepNo]] = [[] for _ in range(max(self._compiled.levels, default=-1) + 1)]
@@ -140,43 +153,42 @@ class _Planner:
         return levels
 
     def _plan_level(self, level: Sequence[StepNo]) -> Generator[Question, Answer, None]:
+        affected = [step for step in level if step in self._affected]
         suspects = [step for step in level if step not in self._affected and self._reads_what_changed(step)]
-        candidates = [step for step in level if step in self._affected and self._settle_without_input(step) is None]
-        resolvable = [step for step in candidates if all(self._producer(read) for read in self._reads(step))]
-        yield from self._fetch_values([*suspects, *resolvable])
-        for step in suspects:
-            if self._widen(step):
-                resolvable.append(step)
-        yield from self._settle_with_input(resolvable)
+        certain = {step for step in affected if self._is_certain(step)}
+        # of a step that executes whatever its input, that is wanted only to say how it differs from the base's
+        wanted = [step for step in affected if step not in certain or step in self._results]
+        known = [step for step in wanted if all(self._producer(read) for read in self._reads(step))]
+        yield from self._fetch(self._bound_reads([*suspects, *known]))
+        widened = {step: found for step in suspects if (found := self._widen(step)) is not None}
+        certain |= {step for step in widened if self._is_certain(step)}
+        inputs = {step: self._resolve(step, self._request.run_id) for step in [*known, *widened]}
+        yield from self._find_changes({**inputs, **widened})
+        yield from self._settle({step: found for step, found in inputs.items() if step not in certain})
         for step in level:
             if step in self._planned:
                 continue
-            if step in self._affected:
-                self._planned[step] = self._unknown(step)
-            else:
+            if step not in self._affected:
                 self._planned[step] = self._reuse_base(step, PlanReason.UNAFFECTED)
+            else:
+                self._planned[step] = self._open(step, PlanAction.EXECUTE if step in certain else PlanAction.UNKNOWN)
 
-    def _settle_without_input(self, step: StepNo) -> PlannedStep | None:
-        """EXECUTE where nothing may be read, or where nothing could be reused whatever the input."""
-        policy = self._steps[step].cache_policy
-        has_base = self._base is not None and step in self._base.results
-        if is_execution_certain(self._mode(step)) or (not policy.is_shared and not has_base):
-            self._planned[step] = self._execute(step)
-            return self._planned[step]
-        return None
+    def _is_certain(self, step: StepNo) -> bool:
+        """Whether the step executes whatever its input: nothing may be read, or nothing could be reused."""
+        is_shared = self._steps[step].cache_policy.is_shared
+        return is_execution_certain(self._mode(step)) or (not is_shared and step not in self._comparable)
 
-    def _settle_with_input(self, steps: Sequence[StepNo]) -> Generator[Question, Answer, None]:
+    def _settle(self, inputs: Mapping[StepNo, StepInput | Failure]) -> Generator[Question, Answer, None]:
         lookups: dict[StepNo, tuple[CacheQuery, StepInput]] = {}
-        for step in steps:
-            resolved = self._resolve(step, self._request.run_id)
+        for step, resolved in inputs.items():
             if isinstance(resolved, Failure):
-                self._planned[step] = self._execute(step)
+                self._planned[step] = self._open(step, PlanAction.EXECUTE)
                 continue
             definition = self._steps[step]
             version = self._request.cache_version(definition.skill_id)
             if version is None:
                 continue  # nothing can be said before the skill's runner has been heard
-            base = self._base_result(step)
+            base = self._comparable.get(step)
             known = KnownResult(input_hash=base.input_hash, cache_version=base.cache_version) if base else None
             match decide(self._mode(step), definition.cache_policy, known, resolved.hash, version):
                 case ReuseBase():
@@ -184,7 +196,7 @@ class _Planner:
                 case LookUp():
                     lookups[step] = (self._query(step, resolved.hash, version), resolved)
                 case ExecuteNow():
-                    self._planned[step] = self._execute(step)
+                    self._planned[step] = self._open(step, PlanAction.EXECUTE)
         if not lookups:
             return
         answer = yield Question(lookups=[query for query, _ in lookups.values()])
@@ -193,45 +205,71 @@ class _Planner:
             if isinstance(found, CacheHit):
                 self._planned[step] = self._reuse_cached(step, found, resolved)
             else:
-                self._planned[step] = self._execute(step)
+                self._planned[step] = self._open(step, PlanAction.EXECUTE)
 
-    def _fetch_values(self, steps: Sequence[StepNo]) -> Generator[Question, Answer, None]:
-        wanted = {
-            place
-            for step in steps
-            for read in self._reads(step)
-            if (place := self._producer(read)) is not None and place not in self._values
-        }
+    def _fetch(self, places: Collection[Place]) -> Generator[Question, Answer, None]:
+        wanted = {place for place in places if place not in self._values}
         if wanted:
             answer = yield Question(outputs=sorted(wanted))
             self._values.update(answer.outputs)
 
-    def _widen(self, step: StepNo) -> bool:
-        """Add a step outside the declared impact to it when its input changed all the same."""
-        base = self._base_result(step)
-        assert base is not None, "a step without a base result is always affected"
+    def _widen(self, step: StepNo) -> StepInput | Failure | None:
+        """Add a step outside the declared impact to it when its input, which is returned, changed all the same."""
+        base = self._results[step]
         resolved = self._resolve(step, base.producer_run_id)  # reads of `run` do not count as a change
         if not isinstance(resolved, Failure) and resolved.hash == base.input_hash:
-            return False
+            return None
         for downstream in self._compiled.closure([step]):
             self._affected.setdefault(downstream, PlanReason.DOWNSTREAM)
         self._affected[step] = PlanReason.WIDENED
-        return True
+        return resolved
 
     def _reads_what_changed(self, step: StepNo) -> bool:
         reads = self._compiled.selectors[step].reads
         if reads.is_change_read:
-            return True
-        return any(_overlaps(read, changed) for read in reads.trigger for changed in self._changed_payload)
+            return self._is_change_new
+        return any(overlap(read, changed) for read in reads.trigger for changed in self._changed_payload)
+
+    def _find_changes(self, inputs: Mapping[StepNo, StepInput | Failure]) -> Generator[Question, Answer, None]:
+        """Note where inputs differ from the base's, as far as both are known."""
+        if self._base_inputs is None:
+            return
+        places: set[Place] = set()
+        differing: dict[StepNo, StepInput] = {}
+        for step, now in inputs.items():
+            base = self._results.get(step)
+            if isinstance(now, Failure):
+                self._changes[step] = shown_pointers([str((now.details or {}).get("pointer", ""))])
+            elif base is not None and now.hash != base.input_hash:
+                differing[step] = now
+                places.update(self._base_inputs.places(self._base_step[step]))
+        yield from self._fetch(places)
+        for step, now in differing.items():
+            before = self._base_inputs.input(self._base_step[step], self._values)
+            if before is not None:
+                self._changes[step] = input_changes(before, parse_json(now.body))
+            elif self._affected[step] is PlanReason.WIDENED:
+                self._changes[step] = self._changed_reads(step)
+
+    def _changed_reads(self, step: StepNo) -> tuple[str, ...]:
+        """Where a step's input reads what changed: what can be said when the base's input is gone."""
+        return shown_pointers(
+            [
+                leaf.pointer
+                for leaf in self._compiled.selectors[step].leaves
+                if leaf.reads.is_change_read
+                or any(overlap(read, changed) for read in leaf.reads.trigger for changed in self._changed_payload)
+            ]
+        )
 
     def _mode(self, step: StepNo) -> CacheMode:
         return step_cache_mode(self._request.mode, self._affected[step])
 
-    def _base_result(self, step: StepNo) -> BaseResult | None:
-        return self._base.results.get(step) if self._base is not None else None
-
     def _reads(self, step: StepNo) -> tuple[StepNo, ...]:
         return self._compiled.reads[step]
+
+    def _bound_reads(self, steps: Sequence[StepNo]) -> set[Place]:
+        return {place for step in steps for read in self._reads(step) if (place := self._producer(read)) is not None}
 
     def _producer(self, step: StepNo) -> Place | None:
         binding = self._planned[step].binding
@@ -266,103 +304,32 @@ class _Planner:
             hot_ttl_s=definition.cache_policy.hot_ttl_s,
         )
 
-    def _not_reused(self, steps: Sequence[StepNo]) -> tuple[StepId, ...]:
-        return tuple(self._steps[step].step_id for step in steps if self._planned[step].action is not PlanAction.REUSE)[
-            :CAUSES_MAX
-        ]
-
-    def _execute(self, step: StepNo) -> PlannedStep:
-        return self._not_reusable(step, PlanAction.EXECUTE)
-
-    def _unknown(self, step: StepNo) -> PlannedStep:
-        return self._not_reusable(step, PlanAction.UNKNOWN)
-
-    def _not_reusable(self, step: StepNo, action: PlanAction) -> PlannedStep:
-        base = self._base_result(step)
-        waits_for = self._not_reused(self._compiled.dependencies[step])
+    def _open(self, step: StepNo, action: PlanAction) -> PlannedStep:
+        """A step that executes, or may."""
+        needs = self._compiled.dependencies[step]
+        unsettled = (needed for needed in needs if self._planned[needed].action is not PlanAction.REUSE)
+        waits_for = tuple(self._steps[needed].step_id for needed in islice(unsettled, CAUSES_MAX))
         return PlannedStep(
             step_id=self._steps[step].step_id,
             action=action,
             reason=self._affected[step],
             caused_by=waits_for,
+            changed_pointers=self._changes.get(step, ()),
             unknown_until=waits_for if action is PlanAction.UNKNOWN else (),
-            estimate_s=base.duration_s if base else None,
         )
 
     def _reuse_base(self, step: StepNo, reason: PlanReason) -> PlannedStep:
-        base = self._base_result(step)
-        assert base is not None, "a step without a base result is always affected"
+        base: BaseResult = self._results[step]
         return PlannedStep(
-            step_id=self._steps[step].step_id,
-            action=PlanAction.REUSE,
-            reason=reason,
-            estimate_s=0.0,
-            binding=ReuseBinding(
-                producer_run=base.producer_run,
-                producer_step=base.producer_step,
-                producer_run_id=base.producer_run_id,
-                source=OutputSource.BASE_RUN,
-                input_hash=base.input_hash,
-                cache_version=base.cache_version,
-                output_hash=base.output_hash,
-            ),
+            step_id=self._steps[step].step_id, action=PlanAction.REUSE, reason=reason, binding=base_binding(base)
         )
 
     def _reuse_cached(self, step: StepNo, hit: CacheHit, resolved: StepInput) -> PlannedStep:
-        entry = hit.entry
+        is_widened = self._affected[step] is PlanReason.WIDENED  # stays visible: the declared impact was too small
         return PlannedStep(
             step_id=self._steps[step].step_id,
             action=PlanAction.REUSE,
-            reason=PlanReason.CACHED,
-            estimate_s=0.0,
-            binding=ReuseBinding(
-                producer_run=entry.producer.run,
-                producer_step=entry.producer.step,
-                producer_run_id=entry.producer.run_id,
-                source=hit_source(hit),
-                input_hash=resolved.hash,
-                cache_version=entry.fingerprint.cache_version,
-                output_hash=entry.output_hash,
-                decision=hit_decision(hit),
-                cache=(entry.key, hit.tier),
-            ),
+            reason=PlanReason.WIDENED if is_widened else PlanReason.CACHED,
+            changed_pointers=self._changes.get(step, ()),
+            binding=cache_binding(hit, resolved.hash),
         )
-
-    def _critical_path_s(self) -> float | None:
-        """The longest chain of estimates; None when a step that may execute has none."""
-        ends: dict[StepNo, float] = {}
-        for step in self._compiled.order:
-            estimate = self._planned[step].estimate_s
-            if estimate is None:
-                return None
-            ends[step] = estimate + max((ends[d] for d in self._compiled.dependencies[step]), default=0.0)
-        return max(ends.values(), default=0.0)
-
-
-def hit_source(hit: CacheHit) -> OutputSource:
-    """Where an output comes from that the cache had."""
-    return OutputSource.CACHE_HOT if hit.tier is CacheTier.HOT else OutputSource.CACHE_COLD
-
-
-def hit_decision(hit: CacheHit, age_s: float | None = None) -> CacheDecision:
-    """The decision to record for a hit."""
-    entry: CacheEntry = hit.entry
-    return CacheDecision(
-        outcome=CacheOutcome.HIT,
-        tier=hit.tier,
-        key=str(entry.key),
-        source_run_id=entry.producer.run_id,
-        source_step_id=entry.producer.step_id,
-        age_s=age_s,
-    )
-
-
-def _changes(before: JsonObject, after: JsonObject) -> list[str]:
-    """Where the payloads differ; the whole payload when that is in more places than are worth listing."""
-    changed = changed_pointers(before, after, limit=CHANGES_MAX)
-    return changed if len(changed) < CHANGES_MAX else [""]
-
-
-def _overlaps(read: str, changed: str) -> bool:
-    """True when one pointer is the other or lies below it."""
-    return read == changed or read.startswith(changed + "/") or changed.startswith(read + "/")

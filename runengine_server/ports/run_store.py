@@ -77,7 +77,10 @@ class EarlierAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
-    """What the scheduler needs to know of a run, immutable; `plan` is (action, reason) per step."""
+    """What the scheduler needs to know of a run, immutable; `plan` is (action, reason) per step.
+
+    `base_digest` is the base's workflow version, None without a base and when retention has removed it.
+    """
 
     run: RunKey
     run_id: RunId
@@ -88,6 +91,7 @@ class RunFacts:
     payload: JsonObject
     change: ChangeRequest | None
     base_run: RunKey | None
+    base_digest: WorkflowDigest | None
     plan: Sequence[tuple[PlanAction, PlanReason]]
     deadline_at_s: float | None
 
@@ -99,6 +103,14 @@ class StoredOutput:
     body: bytes
     artifacts: tuple[ProducedArtifact, ...]
     source: OutputSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepDuration:
+    """How long a step's skill took; when the attempt was resumed, perhaps only how long its result took to be told."""
+
+    seconds: float
+    is_resumed: bool
 
 
 class RunStore(Protocol):
@@ -125,6 +137,12 @@ class RunStore(Protocol):
 
     async def base_results(self, runs: Sequence[RunKey]) -> Mapping[RunKey, Mapping[StepNo, BaseResult]]:
         """The successes of runs, by step number."""
+
+    async def recent_runs(self, tenant: Tenant, workflow_name: str, limit: int) -> Mapping[RunKey, WorkflowDigest]:
+        """The newest completed runs of a workflow with their versions, newest first; looks back a bounded way."""
+
+    async def durations(self, steps: Sequence[tuple[RunKey, StepNo]]) -> Mapping[tuple[RunKey, StepNo], StepDuration]:
+        """How long it took to produce what steps have, whoever did, for those that have something."""
 
     async def facts(self, runs: Sequence[RunKey]) -> Mapping[RunKey, RunFacts]:
         """What the scheduler needs, for each run that exists."""

@@ -10,8 +10,8 @@ from runengine_server.domain.failure import Failure
 from runengine_server.domain.ids import RunKey, StepId, StepNo
 from runengine_server.domain.states import CacheMode, CacheOutcome, MissReason, OutputSource
 from runengine_server.domain.workflow import StepDefinition
+from runengine_server.planner.binding import hit_decision, hit_source
 from runengine_server.planner.decision import ExecuteNow, KnownResult, LookUp, ReuseBase, decide, step_cache_mode
-from runengine_server.planner.planning import hit_decision, hit_source
 from runengine_server.planner.step_input import RunScope, StepInput, StepValue, resolve_input
 from runengine_server.ports.clock import Clock
 from runengine_server.ports.output_cache import OutputCache

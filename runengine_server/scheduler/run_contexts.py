@@ -10,6 +10,7 @@ from runengine_server.domain.ids import RunKey, StepNo, WorkflowDigest
 from runengine_server.domain.json_value import JsonObject, JsonValue
 from runengine_server.planner.compiled import CompiledWorkflow
 from runengine_server.planner.step_input import change_value
+from runengine_server.planner.version_match import comparable_results
 from runengine_server.ports.run_store import RunFacts, RunStore
 
 
@@ -22,7 +23,7 @@ class CompiledWorkflows(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class RunContext:
-    """A run as the scheduler uses it; `base` holds what its base run has, by step."""
+    """A run as the scheduler uses it; `base` holds what its base run has and may be equal, by step of this run."""
 
     facts: RunFacts
     compiled: CompiledWorkflow
@@ -82,10 +83,11 @@ class RunContexts:
         base_results = await self._store.base_results(sorted(bases)) if bases else {}
         loaded = {}
         for run, known in facts.items():
+            compiled = await self._workflows.compiled(known.workflow_digest)
             loaded[run] = RunContext(
                 facts=known,
-                compiled=await self._workflows.compiled(known.workflow_digest),
-                base=base_results.get(known.base_run, {}) if known.base_run is not None else {},
+                compiled=compiled,
+                base=await self._base(known, compiled, base_results),
                 change=change_value(known.change),
                 run={"id": known.run_id, "workflowName": known.workflow_name},
             )
@@ -93,3 +95,14 @@ class RunContexts:
         while len(self._contexts) > self._max:
             self._contexts.popitem(last=False)
         return loaded
+
+    async def _base(
+        self,
+        facts: RunFacts,
+        compiled: CompiledWorkflow,
+        results: Mapping[RunKey, Mapping[StepNo, BaseResult]],
+    ) -> Mapping[StepNo, BaseResult]:
+        if facts.base_run is None or facts.base_digest is None or facts.base_run not in results:
+            return {}
+        version = await self._workflows.compiled(facts.base_digest)
+        return comparable_results(version, compiled, results[facts.base_run])

@@ -1,6 +1,7 @@
 """Estimates how large things become on the wire, so that pages and snapshots end before 3 MiB."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from runengine_server.domain.artifact import Artifact
@@ -8,6 +9,7 @@ from runengine_server.domain.cache import CacheDecision
 from runengine_server.domain.events import RunEvent, RunStatusChanged, StepProgress, StepStatusChanged
 from runengine_server.domain.failure import Failure
 from runengine_server.domain.json_value import JsonValue
+from runengine_server.domain.plan import PlannedStep, RebuildPlan
 from runengine_server.domain.run import Run, Step
 
 MESSAGE_BYTES_MAX = 3 * 2**20 - 2**16
@@ -97,6 +99,22 @@ def event_bytes(event: RunEvent) -> int:
             return 96 + artifact_bytes(artifact)
 
 
+def plan_bytes(plan: RebuildPlan) -> int:
+    """Bytes of a plan."""
+    return 256 + sum(
+        48 + _text(step.step_id, *step.caused_by, *step.changed_pointers, *step.unknown_until) for step in plan.steps
+    )
+
+
+def fitting_plan(plan: RebuildPlan) -> RebuildPlan:
+    """The plan with as many causes and pointers a step as fit, at most the 16 it has; its digest stays."""
+    for most in (4, 1, 0):
+        if plan_bytes(plan) <= MESSAGE_BYTES_MAX:
+            break
+        plan = replace(plan, steps=tuple(_with_causes(step, most) for step in plan.steps))
+    return plan
+
+
 def fitting(items: Sequence[T], size: Callable[[T], int], bytes_max: int = MESSAGE_BYTES_MAX) -> Sequence[T]:
     """As many of the first items as fit, but never none of some."""
     for part in parts(items, size, bytes_max):
@@ -117,6 +135,15 @@ def parts(
         spent += one
     if start < len(items):
         yield items[start:]
+
+
+def _with_causes(step: PlannedStep, most: int) -> PlannedStep:
+    return replace(
+        step,
+        caused_by=step.caused_by[:most],
+        changed_pointers=step.changed_pointers[:most],
+        unknown_until=step.unknown_until[:most],
+    )
 
 
 def _text(*texts: str) -> int:

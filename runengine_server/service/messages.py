@@ -6,7 +6,7 @@ from datetime import datetime
 
 from runengine_server.domain.artifact import Artifact
 from runengine_server.domain.events import RunEvent
-from runengine_server.domain.ids import RunId
+from runengine_server.domain.ids import RunId, StepId
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.plan import RebuildPlan
 from runengine_server.domain.run import Run, Step
@@ -28,11 +28,13 @@ class TriggerRequest:
     priority: int = 0
     cache_mode: CacheMode | None = None
     failure_policy: FailurePolicy | None = None
+    force_step_ids: Sequence[str] = ()
+    expected_plan_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriggerUpdateRequest:
-    """Partially rebuild a completed run."""
+    """Partially rebuild a completed run; empty `workflow_version` means the base's."""
 
     base_run_id: str
     change_type: str
@@ -43,11 +45,25 @@ class TriggerUpdateRequest:
     labels: Mapping[str, str] = field(default_factory=dict)
     deadline_s: float | None = None
     priority: int = 0
+    force_step_ids: Sequence[str] = ()
+    expected_plan_digest: str = ""
+    strict_impact: bool = False
+    workflow_version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryRunRequest:
+    """Finish a failed or cancelled run in a new one."""
+
+    run_id: str
+    request_id: str = ""
+    validate_only: bool = False
+    expected_plan_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriggerAnswer:
-    """What Trigger and TriggerUpdate say; `run_id` is None for validate-only."""
+    """What Trigger, TriggerUpdate and RetryRun say; `run_id` is None for validate-only."""
 
     run_id: RunId | None
     status: RunStatus | None
@@ -123,6 +139,33 @@ class ArtifactPage:
 
     artifacts: tuple[Artifact, ...]
     next_page_token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepExplanation:
+    """A step in the BASIC view and why it is as it is, in sentences, the most important first."""
+
+    step: Step
+    text: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepDiff:
+    """A step in two runs, None where a run has none; `input_pointers` as far as they were looked at."""
+
+    step_id: StepId
+    left: Step | None
+    right: Step | None
+    input_pointers: tuple[str, ...]
+    output_changed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunComparison:
+    """The steps of two runs, in order of the right one's definition, and those that differ on their own account."""
+
+    steps: tuple[StepDiff, ...]
+    root_cause_step_ids: tuple[StepId, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

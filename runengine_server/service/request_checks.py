@@ -1,9 +1,12 @@
 """What every request that starts a run must satisfy, whatever surface it came through."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 import anyio.to_thread
 
+from runengine_server.domain.base_run import BaseRun
+from runengine_server.domain.caller import Caller
 from runengine_server.domain.canonical_json import (
     DEFAULT_LIMITS,
     JsonLimitExceeded,
@@ -12,9 +15,13 @@ from runengine_server.domain.canonical_json import (
     check_encoded,
 )
 from runengine_server.domain.errors import ExhaustedError, FieldViolation, InvalidError, PreconditionError
+from runengine_server.domain.ids import StepId, StepNo
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.workflow import Workflow
+from runengine_server.planner.compiled import CompiledWorkflow
+from runengine_server.ports.run_store import RunStore
 from runengine_server.ports.skill_runner import SkillRunner
+from runengine_server.service.run_lookup import parse_run_id, run_not_found
 from runengine_server.service.trigger_schema import check_payload_schema
 
 REQUEST_ID_LENGTH_MAX = 128
@@ -25,6 +32,11 @@ LABEL_VALUE_LENGTH_MAX = 255
 # Checking takes up to 20 µs an item: what would hold the event loop for milliseconds goes to a thread.
 _INLINE_SCHEMA_BYTES_MAX = 16 * 1024
 
+VIOLATIONS_MAX = 200
+"""More than a status can carry."""
+
+_SHA256 = re.compile("[0-9a-f]{64}")
+
 DEADLINE_S_MAX = 365 * 24 * 3600.0
 
 
@@ -34,11 +46,7 @@ def check_options(*, request_id: str, labels: Mapping[str, str], priority: int, 
     Raises:
         InvalidError: VALIDATION_FAILED, with every field that is wrong.
     """
-    wrong = []
-    if len(request_id) > REQUEST_ID_LENGTH_MAX or not request_id.isprintable():
-        wrong.append(
-            FieldViolation(field="requestId", description=f"at most {REQUEST_ID_LENGTH_MAX} printable characters")
-        )
+    wrong = _request_id_problems(request_id)
     if len(labels) > LABELS_MAX:
         wrong.append(FieldViolation(field="labels", description=f"at most {LABELS_MAX} labels"))
     for key, value in labels.items():
@@ -55,12 +63,64 @@ def check_options(*, request_id: str, labels: Mapping[str, str], priority: int, 
         wrong.append(FieldViolation(field="priority", description="from 0 (default) to 9 (first)"))
     if deadline_s is not None and not 0 < deadline_s <= DEADLINE_S_MAX:
         wrong.append(FieldViolation(field="deadline", description="more than 0 seconds and at most a year"))
-    if wrong:
-        raise InvalidError(
-            "VALIDATION_FAILED",
-            "the request is not valid: " + "; ".join(f"{v.field}: {v.description}" for v in wrong),
-            violations=wrong,
-        )
+    _raise_if_any(wrong)
+
+
+def check_request_id(request_id: str) -> None:
+    """Check a request id.
+
+    Raises:
+        InvalidError: VALIDATION_FAILED.
+    """
+    _raise_if_any(_request_id_problems(request_id))
+
+
+def check_plan_digest(digest: str) -> None:
+    """Check that what is expected can be a plan's digest; empty expects nothing.
+
+    Raises:
+        InvalidError: VALIDATION_FAILED.
+    """
+    if digest and not _SHA256.fullmatch(digest):
+        description = "is no plan's digest: 64 lower-case hex digits, as an answer with a plan shows it"
+        _raise_if_any([FieldViolation(field="expectedPlanDigest", description=description)])
+
+
+def find_steps(field: str, step_ids: Sequence[str], compiled: CompiledWorkflow) -> tuple[StepNo, ...]:
+    """The numbers of the steps a request names, in definition order.
+
+    Raises:
+        InvalidError: VALIDATION_FAILED, with every id that the workflow has no step of or that occurs twice.
+    """
+    workflow = compiled.workflow
+    wrong: list[FieldViolation] = []
+    found: set[StepNo] = set()
+    for index, step_id in enumerate(step_ids):
+        number = compiled.step_no.get(StepId(step_id))
+        if number is None:
+            problem = f"{workflow.name} {workflow.version} has no step {step_id[:64]!r}"
+        elif number in found:
+            problem = f"names {step_id} a second time"
+        else:
+            found.add(number)
+            continue
+        if len(wrong) < VIOLATIONS_MAX:
+            wrong.append(FieldViolation(field=f"{field}[{index}]", description=problem))
+    _raise_if_any(wrong)
+    return tuple(sorted(found))
+
+
+async def find_run_to_build_on(store: RunStore, caller: Caller, run_id: str) -> BaseRun:
+    """The caller's run of that id with what it has finished.
+
+    Raises:
+        NotFoundError: RUN_NOT_FOUND.
+    """
+    parsed = parse_run_id(run_id)
+    base = await store.base(caller.tenant, parsed) if parsed else None
+    if base is None:
+        raise run_not_found(run_id)
+    return base
 
 
 def canonical_payload(field: str, payload: JsonObject) -> bytes:
@@ -121,4 +181,19 @@ def check_skills_offered(workflow: Workflow, skills: SkillRunner) -> None:
             "SKILL_UNREGISTERED",
             f"no skill runner offers {names}; start a runner that does or correct the target map",
             metadata={"skillIds": names},
+        )
+
+
+def _request_id_problems(request_id: str) -> list[FieldViolation]:
+    if len(request_id) <= REQUEST_ID_LENGTH_MAX and request_id.isprintable():
+        return []
+    return [FieldViolation(field="requestId", description=f"at most {REQUEST_ID_LENGTH_MAX} printable characters")]
+
+
+def _raise_if_any(wrong: Sequence[FieldViolation]) -> None:
+    if wrong:
+        raise InvalidError(
+            "VALIDATION_FAILED",
+            "the request is not valid: " + "; ".join(f"{v.field}: {v.description}" for v in wrong),
+            violations=wrong,
         )

@@ -13,6 +13,7 @@ from runengine_server.service.messages import (
     ListRunsRequest,
     ListStepsRequest,
     RegisterWorkflowAnswer,
+    RetryRunRequest,
     RunPage,
     StepPage,
     TriggerAnswer,
@@ -32,6 +33,9 @@ class Services(Protocol):
 
     async def trigger_update(self, caller: Caller, request: TriggerUpdateRequest) -> TriggerAnswer:
         """Plan and start a partial rebuild of a completed run."""
+
+    async def retry_run(self, caller: Caller, request: RetryRunRequest) -> TriggerAnswer:
+        """Plan and start a run that finishes a failed or cancelled one."""
 
     async def cancel_run(self, caller: Caller, run_id: str, reason: str) -> CancelAnswer:
         """Cancel a run; idempotent."""

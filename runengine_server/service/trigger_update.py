@@ -4,7 +4,7 @@ from uuid import uuid4
 
 from runengine_server.domain.base_run import BaseRun
 from runengine_server.domain.caller import Caller, Scope
-from runengine_server.domain.errors import InvalidError, PreconditionError, RunEngineError
+from runengine_server.domain.errors import InvalidError, PreconditionError
 from runengine_server.domain.ids import RunId
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.merge_patch import merge_patch
@@ -12,13 +12,23 @@ from runengine_server.domain.plan import RebuildPlan
 from runengine_server.domain.run import ChangeRequest
 from runengine_server.domain.states import CacheMode, RunStatus, TriggerType
 from runengine_server.domain.workflow import ChangeRule, Workflow
+from runengine_server.planner.compiled import CompiledWorkflow
 from runengine_server.ports.run_store import RequestKey
 from runengine_server.service.authorization import require
+from runengine_server.service.get_workflow import workflow_not_found
 from runengine_server.service.messages import TriggerAnswer, TriggerUpdateRequest
 from runengine_server.service.new_run import request_key
-from runengine_server.service.request_checks import canonical_payload, check_options, check_schema, check_skills_offered
-from runengine_server.service.run_lookup import parse_run_id, run_not_found
-from runengine_server.service.trigger_run import Draft, StartRuns, earlier_answer_or, plan_draft, store_run
+from runengine_server.service.request_checks import (
+    canonical_payload,
+    check_options,
+    check_plan_digest,
+    check_schema,
+    check_skills_offered,
+    find_run_to_build_on,
+    find_steps,
+)
+from runengine_server.service.run_lookup import parse_run_id
+from runengine_server.service.start_run import Draft, StartCall, StartRuns, start_run
 
 
 async def trigger_update(start: StartRuns, caller: Caller, request: TriggerUpdateRequest) -> TriggerAnswer:
@@ -27,8 +37,9 @@ async def trigger_update(start: StartRuns, caller: Caller, request: TriggerUpdat
     Idempotent by: the request id.
 
     Raises:
-        NotFoundError: RUN_NOT_FOUND.
-        PreconditionError: BASE_RUN_NOT_COMPLETED, SKILL_UNREGISTERED.
+        NotFoundError: RUN_NOT_FOUND, WORKFLOW_NOT_FOUND.
+        PreconditionError: BASE_RUN_NOT_COMPLETED, IMPACT_WIDENED, SKILL_UNREGISTERED.
+        ChangedError: PLAN_CHANGED.
         InvalidError: UNKNOWN_CHANGE_TYPE, VALIDATION_FAILED, PAYLOAD_SCHEMA_MISMATCH.
         ConflictError: REQUEST_ID_REUSED.
         ExhaustedError: PAYLOAD_TOO_LARGE, QUEUE_FULL.
@@ -40,16 +51,17 @@ async def trigger_update(start: StartRuns, caller: Caller, request: TriggerUpdat
         priority=request.priority,
         deadline_s=request.deadline_s,
     )
+    check_plan_digest(request.expected_plan_digest)
     canonical_payload("changeRequest.payload", request.change_payload)
-    key = _request_key(request)
-    try:
-        draft = await _draft(start, caller, request, key)
-    except RunEngineError as refusal:
-        return await earlier_answer_or(start, caller, key, refusal, validate_only=request.validate_only)
-    plan = await plan_draft(start, draft)
-    if request.validate_only:
-        return TriggerAnswer(run_id=None, status=None, message=update_message(plan), plan=plan)
-    return await store_run(start, draft, plan, update_message(plan), keeps_plan=True)
+    call = StartCall(
+        caller=caller,
+        key=_request_key(request),
+        message=update_message,
+        validate_only=request.validate_only,
+        expected_plan_digest=request.expected_plan_digest,
+        is_strict=request.strict_impact,
+    )
+    return await start_run(start, call, _draft(start, caller, request))
 
 
 def update_message(plan: RebuildPlan) -> str:
@@ -58,32 +70,14 @@ def update_message(plan: RebuildPlan) -> str:
     return f"Update run {'queued' if count else 'completed'} - {count} steps will be re-executed"
 
 
-async def find_base(start: StartRuns, caller: Caller, base_run_id: str) -> BaseRun:
-    """The tenant's run to build on.
-
-    Raises:
-        NotFoundError: RUN_NOT_FOUND.
-        PreconditionError: BASE_RUN_NOT_COMPLETED.
-    """
-    run_id = parse_run_id(base_run_id)
-    base = await start.store.base(caller.tenant, run_id) if run_id else None
-    if base is None:
-        raise run_not_found(base_run_id)
-    if base.status is not RunStatus.COMPLETED:
-        raise PreconditionError(
-            "BASE_RUN_NOT_COMPLETED",
-            f"run {base.run_id} is {base.status.name.lower()}; only a completed run can be updated: "
-            + ("wait until it is" if not base.status.is_terminal else "trigger a new run"),
-            metadata={"runId": base.run_id, "status": base.status.name},
-        )
-    return base
-
-
-async def _draft(start: StartRuns, caller: Caller, request: TriggerUpdateRequest, key: RequestKey) -> Draft:
-    base = await find_base(start, caller, request.base_run_id)
-    compiled = await start.catalogue.compiled(base.workflow_digest)
+async def _draft(start: StartRuns, caller: Caller, request: TriggerUpdateRequest) -> Draft:
+    base = await find_run_to_build_on(start.store, caller, request.base_run_id)
+    _check_completed(base)
+    base_compiled = await start.catalogue.compiled(base.workflow_digest)
+    compiled = await _version(start, caller, base_compiled, request.workflow_version)
     workflow = compiled.workflow
     rule = _change_rule(workflow, request.change_type)
+    forced = find_steps("forceStepIds", request.force_step_ids, compiled)
     payload = _effective_payload(base.payload, request.change_payload)
     payload_body = canonical_payload("effective payload", payload)
     await check_schema(workflow, payload, len(payload_body))
@@ -97,12 +91,36 @@ async def _draft(start: StartRuns, caller: Caller, request: TriggerUpdateRequest
         payload_body=payload_body,
         mode=request.cache_mode or rule.cache_mode or CacheMode.DEFAULT,
         failure_policy=workflow.failure_policy,
-        request=key,
-        options=request,
+        labels=request.labels,
+        priority=request.priority,
+        deadline_s=request.deadline_s,
         change=ChangeRequest(type=request.change_type, payload=request.change_payload),
         base=base,
+        base_compiled=base_compiled,
         seeds=compiled.seeds_of(rule),
+        forced=forced,
     )
+
+
+def _check_completed(base: BaseRun) -> None:
+    if base.status is not RunStatus.COMPLETED:
+        raise PreconditionError(
+            "BASE_RUN_NOT_COMPLETED",
+            f"run {base.run_id} is {base.status.name.lower()}; only a completed run can be updated: "
+            + ("wait until it is" if not base.status.is_terminal else "retry it, or trigger a new run"),
+            metadata={"runId": base.run_id, "status": base.status.name},
+        )
+
+
+async def _version(start: StartRuns, caller: Caller, base: CompiledWorkflow, version: str) -> CompiledWorkflow:
+    """The version to build with: the named one as the tenant has it now, else exactly the base's."""
+    if not version:
+        return base
+    name = base.workflow.name
+    compiled = await start.catalogue.find(caller.tenant, name, version)
+    if compiled is None:
+        raise await workflow_not_found(start.workflows, caller.tenant, name, version)
+    return compiled
 
 
 def _effective_payload(base: JsonObject, change: JsonObject) -> JsonObject:
@@ -135,5 +153,9 @@ def _request_key(request: TriggerUpdateRequest) -> RequestKey:
             "deadlineS": request.deadline_s,
             "priority": request.priority,
             "cacheMode": request.cache_mode,
+            "forceStepIds": sorted(request.force_step_ids) or None,
+            "expectedPlanDigest": request.expected_plan_digest or None,
+            "strictImpact": request.strict_impact or None,
+            "workflowVersion": request.workflow_version or None,
         },
     )

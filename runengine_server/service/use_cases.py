@@ -20,6 +20,7 @@ from runengine_server.service.messages import (
     ListRunsRequest,
     ListStepsRequest,
     RegisterWorkflowAnswer,
+    RetryRunRequest,
     RunPage,
     StepPage,
     TriggerAnswer,
@@ -30,8 +31,10 @@ from runengine_server.service.messages import (
     WorkflowPage,
 )
 from runengine_server.service.register_workflow import Registry, register_workflow
+from runengine_server.service.retry_run import retry_run
 from runengine_server.service.run_lookup import ReadRuns
-from runengine_server.service.trigger_run import StartRuns, trigger_run
+from runengine_server.service.start_run import StartRuns
+from runengine_server.service.trigger_run import trigger_run
 from runengine_server.service.trigger_update import trigger_update
 from runengine_server.service.watch_run import WatchRuns, watch_run
 
@@ -53,6 +56,10 @@ class UseCases:
     async def trigger_update(self, caller: Caller, request: TriggerUpdateRequest) -> TriggerAnswer:
         """See service/trigger_update.py."""
         return await trigger_update(self.start, caller, request)
+
+    async def retry_run(self, caller: Caller, request: RetryRunRequest) -> TriggerAnswer:
+        """See service/retry_run.py."""
+        return await retry_run(self.start, caller, request)
 
     async def cancel_run(self, caller: Caller, run_id: str, reason: str) -> CancelAnswer:
         """See service/cancel_run.py."""

@@ -14,15 +14,16 @@ from runengine_server.adapters.memory.tables import (
 )
 from runengine_server.domain.base_run import BaseResult, BaseRun
 from runengine_server.domain.failure import RUN_CANCELLED
-from runengine_server.domain.ids import RunId, RunKey, StepNo, Tenant
+from runengine_server.domain.ids import RunId, RunKey, StepNo, Tenant, WorkflowDigest
 from runengine_server.domain.json_value import JsonObject
-from runengine_server.domain.states import OutputSource, RunStatus, StepStatus
+from runengine_server.domain.states import OutputSource, PlanAction, PlanReason, RunStatus, StepStatus
 from runengine_server.ports.run_store import (
     CreatedRun,
     EarlierAnswer,
     NewRun,
     RequestKey,
     RunFacts,
+    StepDuration,
     StoredOutput,
 )
 
@@ -88,6 +89,12 @@ class MemoryRunStore:
             workflow_name=run.new.workflow_name,
             workflow_digest=run.new.workflow_digest,
             payload=_payload(run),
+            change=run.new.change,
+            cache_mode=run.new.cache_mode,
+            failure_policy=run.new.failure_policy,
+            priority=run.new.priority,
+            labels=run.new.labels,
+            plan=_planned(run.new),
             results=(await self.base_results([run.key])).get(run.key, {}),
         )
 
@@ -99,9 +106,29 @@ class MemoryRunStore:
                 found.setdefault(run, {})[step] = self._base_result(result, result.producer)
         return found
 
+    async def recent_runs(self, tenant: Tenant, workflow_name: str, limit: int) -> Mapping[RunKey, WorkflowDigest]:
+        """See the port."""
+        completed = [
+            run
+            for run in reversed(self._tables.runs.values())
+            if (run.new.tenant, run.new.workflow_name, run.status) == (tenant, workflow_name, RunStatus.COMPLETED)
+        ]
+        return {run.key: run.new.workflow_digest for run in completed[:limit]}
+
+    async def durations(self, steps: Sequence[tuple[RunKey, StepNo]]) -> Mapping[tuple[RunKey, StepNo], StepDuration]:
+        """See the port."""
+        found = {}
+        for place in steps:
+            result = self._tables.results.get(place)
+            made = self._tables.results.get(result.producer) if result is not None and result.producer else None
+            if made is not None and made.started_at is not None:
+                seconds = made.ended_at - made.started_at
+                found[place] = StepDuration(seconds=seconds, is_resumed=made.lease_losses > 0)
+        return found
+
     async def facts(self, runs: Sequence[RunKey]) -> Mapping[RunKey, RunFacts]:
         """See the port."""
-        return {run: _facts(self._tables.runs[run]) for run in runs if run in self._tables.runs}
+        return {run: self._facts(self._tables.runs[run]) for run in runs if run in self._tables.runs}
 
     async def outputs(self, steps: Sequence[tuple[RunKey, StepNo]]) -> Mapping[tuple[RunKey, StepNo], StoredOutput]:
         """See the port."""
@@ -138,9 +165,24 @@ class MemoryRunStore:
         )
         return _move(step, StepStatus.SKIPPED)
 
+    def _facts(self, run: RunRecord) -> RunFacts:
+        new = run.new
+        return RunFacts(
+            run=run.key,
+            run_id=new.id,
+            tenant=new.tenant,
+            workflow_name=new.workflow_name,
+            workflow_digest=new.workflow_digest,
+            cache_mode=new.cache_mode,
+            payload=_payload(run),
+            change=new.change,
+            base_run=new.base_run,
+            base_digest=self._tables.runs[new.base_run].new.workflow_digest if new.base_run is not None else None,
+            plan=_planned(new),
+            deadline_at_s=run.deadline_at,
+        )
+
     def _base_result(self, result: StepResult, producer: Place) -> BaseResult:
-        made = self._tables.results.get(producer)
-        duration_s = made.ended_at - made.started_at if made is not None and made.started_at is not None else None
         return BaseResult(
             producer_run=producer[0],
             producer_step=producer[1],
@@ -148,7 +190,6 @@ class MemoryRunStore:
             input_hash=result.input_hash,
             cache_version=result.cache_version,
             output_hash=result.output_hash,
-            duration_s=duration_s,
         )
 
 
@@ -161,18 +202,5 @@ def _payload(run: RunRecord) -> JsonObject:
     return payload
 
 
-def _facts(run: RunRecord) -> RunFacts:
-    new = run.new
-    return RunFacts(
-        run=run.key,
-        run_id=new.id,
-        tenant=new.tenant,
-        workflow_name=new.workflow_name,
-        workflow_digest=new.workflow_digest,
-        cache_mode=new.cache_mode,
-        payload=_payload(run),
-        change=new.change,
-        base_run=new.base_run,
-        plan=[(step.action, step.reason) for step in new.plan],
-        deadline_at_s=run.deadline_at,
-    )
+def _planned(new: NewRun) -> Sequence[tuple[PlanAction, PlanReason]]:
+    return [(step.action, step.reason) for step in new.plan]

@@ -16,13 +16,14 @@ from runengine_server.domain.artifact import ProducedArtifact
 from runengine_server.domain.base_run import BaseResult, BaseRun
 from runengine_server.domain.ids import RunId, RunKey, StepNo, Tenant, WorkflowDigest
 from runengine_server.domain.run import ChangeRequest
-from runengine_server.domain.states import CacheMode, OutputSource, PlanAction, PlanReason, RunStatus
+from runengine_server.domain.states import CacheMode, FailurePolicy, OutputSource, PlanAction, PlanReason, RunStatus
 from runengine_server.ports.run_store import (
     CreatedRun,
     EarlierAnswer,
     NewRun,
     RequestKey,
     RunFacts,
+    StepDuration,
     StoredOutput,
 )
 
@@ -69,6 +70,12 @@ class PostgresRunStore:
             workflow_name=row["workflow_name"],
             workflow_digest=WorkflowDigest(row["workflow_digest"].hex()),
             payload=orjson.loads(row["payload"]),
+            change=_change(row),
+            cache_mode=CacheMode(row["cache_mode"]),
+            failure_policy=FailurePolicy(row["failure_policy"]),
+            priority=row["priority"],
+            labels=orjson.loads(row["labels"]),
+            plan=[decode_planned(byte) for byte in row["plan"]],
             results=results.get(row["run"], {}),
         )
 
@@ -83,9 +90,21 @@ class PostgresRunStore:
                 input_hash=row["input_hash"].hex(),
                 cache_version=row["cache_version"],
                 output_hash=row["output_hash"].hex(),
-                duration_s=row["duration_s"],
             )
         return found
+
+    async def recent_runs(self, tenant: Tenant, workflow_name: str, limit: int) -> Mapping[RunKey, WorkflowDigest]:
+        """See the port."""
+        rows = await self._database.fetch(sql("runs_recent_find"), tenant, workflow_name, limit)
+        return {row["run"]: WorkflowDigest(row["workflow_digest"].hex()) for row in rows}
+
+    async def durations(self, steps: Sequence[tuple[RunKey, StepNo]]) -> Mapping[tuple[RunKey, StepNo], StepDuration]:
+        """See the port."""
+        runs, numbers = [run for run, _ in steps], [step for _, step in steps]
+        return {
+            (row["run"], row["step"]): StepDuration(seconds=row["duration_s"], is_resumed=row["is_resumed"])
+            for row in await self._database.fetch(sql("step_durations_read"), runs, numbers)
+        }
 
     async def facts(self, runs: Sequence[RunKey]) -> Mapping[RunKey, RunFacts]:
         """See the port."""
@@ -127,7 +146,7 @@ def produced_artifact(record: Sequence[Any]) -> ProducedArtifact:
 
 
 def _facts(row: asyncpg.Record) -> RunFacts:
-    change_type = row["change_type"]
+    base_digest = row["base_digest"]
     return RunFacts(
         run=row["run"],
         run_id=RunId(str(row["id"])),
@@ -136,11 +155,18 @@ def _facts(row: asyncpg.Record) -> RunFacts:
         workflow_digest=WorkflowDigest(row["workflow_digest"].hex()),
         cache_mode=CacheMode(row["cache_mode"]),
         payload=orjson.loads(row["payload"]),
-        change=ChangeRequest(type=change_type, payload=orjson.loads(row["change_payload"])) if change_type else None,
+        change=_change(row),
         base_run=row["base_run"],
+        base_digest=None if base_digest is None else WorkflowDigest(base_digest.hex()),
         plan=[decode_planned(byte) for byte in row["plan"]],
         deadline_at_s=row["deadline_at_s"],
     )
+
+
+def _change(row: asyncpg.Record) -> ChangeRequest | None:
+    if row["change_type"] is None:
+        return None
+    return ChangeRequest(type=row["change_type"], payload=orjson.loads(row["change_payload"]))
 
 
 def encode_planned(action: PlanAction, reason: PlanReason) -> int:

@@ -9,6 +9,7 @@ from runengine_server.service.messages import (
     ListArtifactsRequest,
     ListRunsRequest,
     ListStepsRequest,
+    RetryRunRequest,
     TriggerRequest,
     TriggerUpdateRequest,
     WatchRequest,
@@ -40,6 +41,8 @@ def read_trigger(proto: run_engine_pb2.TriggerRequest) -> TriggerRequest:
         priority=proto.priority,
         cache_mode=read_enum(CacheMode, proto.cache_mode, "cache_mode", problems),
         failure_policy=read_enum(FailurePolicy, proto.failure_policy, "failure_policy", problems),
+        force_step_ids=tuple(proto.force_step_ids),
+        expected_plan_digest=proto.expected_plan_digest,
     )
     problems.raise_if_any()
     return request
@@ -66,9 +69,23 @@ def read_trigger_update(proto: run_engine_pb2.TriggerUpdateRequest) -> TriggerUp
         labels=dict(proto.labels),
         deadline_s=read_duration_s(proto, "deadline", "deadline", problems),
         priority=proto.priority,
+        force_step_ids=tuple(proto.force_step_ids),
+        expected_plan_digest=proto.expected_plan_digest,
+        strict_impact=proto.strict_impact,
+        workflow_version=proto.workflow_version,
     )
     problems.raise_if_any()
     return request
+
+
+def read_retry_run(proto: run_engine_pb2.RetryRunRequest) -> RetryRunRequest:
+    """A RetryRun request."""
+    return RetryRunRequest(
+        run_id=proto.run_id,
+        request_id=proto.request_id,
+        validate_only=proto.validate_only,
+        expected_plan_digest=proto.expected_plan_digest,
+    )
 
 
 def read_list_runs(proto: run_engine_pb2.ListRunsRequest) -> ListRunsRequest:

@@ -20,6 +20,7 @@ from runengine_server.rpc.conversion.request import (
     read_list_artifacts,
     read_list_runs,
     read_list_steps,
+    read_retry_run,
     read_trigger,
     read_trigger_update,
     read_watch,
@@ -58,6 +59,17 @@ class RunEngineServicer(run_engine_pb2_grpc.RunEngineServicer):
         parsed = await read_off_loop(read_trigger_update, request)
         answer = await self._services.trigger_update(current_caller(), parsed)
         return pb.TriggerUpdateResponse(
+            run_id=answer.run_id or "",
+            status=_status(answer),
+            message=answer.message,
+            deduplicated=answer.deduplicated,
+            plan=_plan(answer),
+        )
+
+    async def RetryRun(self, request: pb.RetryRunRequest, context: Context) -> pb.RetryRunResponse:
+        """Start a run that finishes a failed or cancelled one."""
+        answer = await self._services.retry_run(current_caller(), read_retry_run(request))
+        return pb.RetryRunResponse(
             run_id=answer.run_id or "",
             status=_status(answer),
             message=answer.message,

@@ -79,6 +79,10 @@ class FakeServices:
         await self._called("trigger_update", caller, request)
         return TriggerAnswer(run_id=RUN_ID, status=RunStatus.QUEUED, message="Update run queued")
 
+    async def retry_run(self, caller, request):
+        await self._called("retry_run", caller, request)
+        return TriggerAnswer(run_id=RUN_ID, status=RunStatus.QUEUED, message="Retry run queued")
+
     async def cancel_run(self, caller, run_id, reason):
         await self._called("cancel_run", caller, (run_id, reason))
         return CancelAnswer(run=replace(RUN, status=RunStatus.CANCELLED, cancel_reason=reason), message="Run cancelled")

@@ -250,16 +250,7 @@ async def test_what_is_not_built_is_refused(served):
 
 
 CHANGE = run_pb2.ChangeRequest(type="t")
-RULE = workflow_pb2.ChangeRequestRule(type="t", cache_mode=workflow_pb2.CACHE_MODE_BYPASS)
 UNBUILT_REQUESTS = {
-    "Trigger.force_step_ids": pb.TriggerRequest(force_step_ids=["a"]),
-    "Trigger.expected_plan_digest": pb.TriggerRequest(expected_plan_digest="d"),
-    "Trigger.cache_mode": pb.TriggerRequest(cache_mode=workflow_pb2.CACHE_MODE_READ_ONLY),
-    "TriggerUpdate.cache_mode": pb.TriggerUpdateRequest(change_request=CHANGE, cache_mode=4),
-    "TriggerUpdate.force_step_ids": pb.TriggerUpdateRequest(change_request=CHANGE, force_step_ids=["a"]),
-    "TriggerUpdate.expected_plan_digest": pb.TriggerUpdateRequest(change_request=CHANGE, expected_plan_digest="d"),
-    "TriggerUpdate.strict_impact": pb.TriggerUpdateRequest(change_request=CHANGE, strict_impact=True),
-    "TriggerUpdate.workflow_version": pb.TriggerUpdateRequest(change_request=CHANGE, workflow_version="2.0.0"),
     "RegisterWorkflow.workflow.steps.verify_artifacts": workflow_pb2.RegisterWorkflowRequest(
         workflow=workflow_pb2.Workflow(
             steps=[
@@ -267,9 +258,6 @@ UNBUILT_REQUESTS = {
                 workflow_pb2.StepDefinition(step_id="b", verify_artifacts=True),
             ]
         )
-    ),
-    "RegisterWorkflow.workflow.change_requests.cache_mode": workflow_pb2.RegisterWorkflowRequest(
-        workflow=workflow_pb2.Workflow(change_requests=[workflow_pb2.ChangeRequestRule(type="u"), RULE])
     ),
 }
 

@@ -12,12 +12,22 @@ from runengine_server.domain.ids import RunId, RunKey, SkillId, StepId, StepNo, 
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.plan import PlannedStep, RebuildPlan
 from runengine_server.domain.run import ChangeRequest
-from runengine_server.domain.states import CacheMode, CacheScope, CacheTier, MissReason, PlanAction, RunStatus
+from runengine_server.domain.states import (
+    CacheMode,
+    CacheScope,
+    CacheTier,
+    FailurePolicy,
+    MissReason,
+    PlanAction,
+    RunStatus,
+)
 from runengine_server.domain.workflow import CachePolicy, StepDefinition, Workflow
+from runengine_server.planner.base_inputs import Place
 from runengine_server.planner.compiled import CompiledWorkflow, compile_workflow
 from runengine_server.planner.decision import ExecuteNow, KnownResult, LookUp, ReuseBase, decide, step_cache_mode
-from runengine_server.planner.planning import Answer, Place, PlanRequest, Question, plan_run
+from runengine_server.planner.planning import Answer, PlanRequest, Question, plan_run
 from runengine_server.planner.step_input import RunScope, StepInput, StepValue, change_value, resolve_input
+from runengine_server.planner.version_match import comparable_results
 
 TENANT = Tenant("acme")
 CACHED = CachePolicy()
@@ -44,7 +54,6 @@ class Bench:
     compiled: CompiledWorkflow = field(init=False)
     values: dict[Place, StepValue] = field(default_factory=dict)
     cache: dict[CacheKey, CacheEntry] = field(default_factory=dict)
-    durations_s: dict[str, float | None] = field(default_factory=dict)
     runs: int = 0
     questions: list[Question] = field(default_factory=list)
 
@@ -57,8 +66,10 @@ class Bench:
         *,
         base: BaseRun | None = None,
         seeds: Sequence[str] = (),
+        forced: Sequence[str] = (),
         mode: CacheMode = CacheMode.DEFAULT,
         run: int | None = None,
+        base_of: CompiledWorkflow | None = None,
     ) -> PlanRequest:
         return PlanRequest(
             compiled=self.compiled,
@@ -69,7 +80,9 @@ class Bench:
             cache_version=self._version,
             change=ChangeRequest(type="change", payload={}) if base else None,
             base=base,
-            seeds=tuple(self.compiled.step_no[StepId(seed)] for seed in seeds),
+            base_compiled=base_of,
+            seeds=self._numbers(seeds),
+            forced=self._numbers(forced),
         )
 
     def plan(self, request: PlanRequest) -> RebuildPlan:
@@ -102,9 +115,7 @@ class Bench:
                 bound = planned.binding
                 place = bound.producer_run, bound.producer_step
                 self.values[run, step] = self.values[place]
-                results[step] = self._result(
-                    place, bound.producer_run_id, bound.input_hash, bound.cache_version, planned.step_id
-                )
+                results[step] = self._result(place, bound.producer_run_id, bound.input_hash, bound.cache_version)
                 continue
             results[step], is_executed = self._decide(request, planned, run, step)
             if is_executed:
@@ -119,6 +130,12 @@ class Bench:
                 workflow_name=self.workflow.name,
                 workflow_digest=self.workflow.digest,
                 payload=request.payload,
+                change=request.change,
+                cache_mode=request.mode,
+                failure_policy=FailurePolicy.FINISH_RUNNING,
+                priority=0,
+                labels={},
+                plan=[(planned.action, planned.reason) for planned in plan.steps],
                 results=results,
             ),
             plan=plan,
@@ -144,7 +161,7 @@ class Bench:
         resolved = self._resolve(request, step, lambda read: self.values[run, self.compiled.step_no[StepId(read)]])
         version = self._version(definition.skill_id)
         mode = step_cache_mode(request.mode, planned.reason)
-        base = request.base.results.get(step) if request.base else None
+        base = self._comparable(request).get(step)
         known = KnownResult(input_hash=base.input_hash, cache_version=base.cache_version) if base else None
         match decide(mode, definition.cache_policy, known, resolved.hash, version):
             case ReuseBase():
@@ -158,10 +175,15 @@ class Bench:
                     producer = found.entry.producer
                     place = producer.run, producer.step
                     self.values[run, step] = self.values[place]
-                    return self._result(place, producer.run_id, resolved.hash, version, planned.step_id), False
+                    return self._result(place, producer.run_id, resolved.hash, version), False
             case ExecuteNow():
                 pass
         return self._execute(request, definition, run, step, resolved, mode), True
+
+    def _comparable(self, request: PlanRequest) -> Mapping[StepNo, BaseResult]:
+        if request.base is None:
+            return {}
+        return comparable_results(request.base_compiled or self.compiled, self.compiled, request.base.results)
 
     def _execute(
         self,
@@ -187,7 +209,7 @@ class Bench:
                 artifacts=(),
                 created_at=datetime(2026, 1, 1, tzinfo=UTC),
             )
-        return self._result((run, step), request.run_id, resolved.hash, version, definition.step_id)
+        return self._result((run, step), request.run_id, resolved.hash, version)
 
     def _resolve(self, request: PlanRequest, step: StepNo, value_of: Callable[[str], StepValue]) -> StepInput:
         scope = RunScope(
@@ -200,7 +222,10 @@ class Bench:
         assert not isinstance(resolved, Failure), resolved
         return resolved
 
-    def _result(self, place: Place, run_id: RunId, input_hash: str, version: str, step_id: str) -> BaseResult:
+    def _numbers(self, step_ids: Sequence[str]) -> tuple[StepNo, ...]:
+        return tuple(self.compiled.step_no[StepId(step_id)] for step_id in step_ids)
+
+    def _result(self, place: Place, run_id: RunId, input_hash: str, version: str) -> BaseResult:
         return BaseResult(
             producer_run=place[0],
             producer_step=place[1],
@@ -208,7 +233,6 @@ class Bench:
             input_hash=input_hash,
             cache_version=version,
             output_hash=content_hash(canonical_bytes(self.values[place].output)),
-            duration_s=self.durations_s.get(step_id, 1.0),
         )
 
     def _output(self, run: RunKey, step: StepNo) -> JsonObject:

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import pytest
 
 from runengine_server.domain.canonical_json import canonical_bytes
+from runengine_server.domain.ids import StepId
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.states import CacheMode, OutputSource, PlanAction
-from runengine_server.planner.planning import CHANGES_MAX
+from runengine_server.planner.base_inputs import PAYLOAD_CHANGES_MAX
+from runengine_server.planner.estimates import steps_to_estimate, with_estimates
 from runengine_server.service.trigger_run import initial_message
 from runengine_server.service.trigger_update import update_message
 
@@ -261,7 +263,7 @@ def test_reading_the_change_widens() -> None:
 def test_a_change_in_many_places_is_seen_in_all_of_them() -> None:
     """However many places of the payload change, a step outside the impact that reads one of them is widened."""
     bench = Bench(workflow=workflow(step("a", trigger=["x"]), step("b", trigger=["zz"])), skill=echo)
-    many: JsonObject = {f"k{n:04}": 1 for n in range(2 * CHANGES_MAX)}
+    many: JsonObject = {f"k{n:04}": 1 for n in range(2 * PAYLOAD_CHANGES_MAX)}
     base = bench.start({"x": 1, "zz": 1, **many}).base
     after: JsonObject = {"x": 2, "zz": 2, **dict.fromkeys(many, 2)}
     assert actions(bench.plan(bench.request(after, base=base, seeds=["a"])))["b"] == "EXECUTE WIDENED"
@@ -305,14 +307,16 @@ def test_a_selector_that_fails_is_planned_to_execute() -> None:
 def test_the_estimate_is_the_longest_chain() -> None:
     """The plan's estimate is the critical path of what executes, from history; None when a step has none."""
     bench = Bench(workflow=workflow(*STEPS), skill=echo)
-    bench.durations_s = {"plan": 5.0, "music": 30.0, "art": 40.0, "mix": 2.0, "side": 100.0}
     base = bench.start(BEFORE).base
     plan = bench.plan(bench.request(AFTER, base=base, seeds=["plan"]))
-    assert [planned.estimate_s for planned in plan.steps] == [5.0, 30.0, 40.0, 2.0, 0.0]
-    assert plan.estimate_s == 47.0
-    bench.durations_s["art"] = None
-    base = bench.start({"x": 3, "y": 1}).base
-    assert bench.plan(bench.request(AFTER, base=base, seeds=["plan"])).estimate_s is None
+    number = bench.compiled.step_no
+    assert steps_to_estimate(plan) == [number[StepId(name)] for name in ("plan", "music", "art", "mix")]
+    took = {number[StepId(name)]: s for name, s in (("plan", 5.0), ("music", 30.0), ("art", 40.0), ("mix", 2.0))}
+    shown = with_estimates(plan, bench.compiled, {**took, number[StepId("side")]: 100.0})
+    assert [planned.estimate_s for planned in shown.steps] == [5.0, 30.0, 40.0, 2.0, None]
+    assert (shown.estimate_s, shown.digest) == (47.0, plan.digest)
+    del took[number[StepId("art")]]
+    assert with_estimates(plan, bench.compiled, took).estimate_s is None
 
 
 def test_causes_are_at_most_sixteen() -> None:

@@ -27,29 +27,56 @@ SELECT run_cancel($1, $2, $3, $4);
 -- name: run_base
 -- A run to build on, as the tenant that owns it sees it.
 SELECT
-    r.run, r.root_run, r.id, p.status, r.workflow_name, r.workflow_digest, r.payload
+    r.run, r.root_run, r.id, p.status, r.workflow_name, r.workflow_digest, r.payload, r.change_type, r.change_payload,
+    r.cache_mode, r.failure_policy, r.priority, r.labels::text AS labels, r.plan
 FROM runs AS r
 JOIN run_progress AS p ON p.run = r.run
 WHERE r.id = $1 AND r.tenant = $2;
 
 -- name: run_successes
--- Per run and step who produced the output and with which input; durations are the producers'.
+-- Per run and step who produced the output and with which input.
 SELECT
     s.run, s.step, s.input_hash, s.cache_version, s.output_hash,
-    s.producer_run, s.producer_step, r.id AS producer_run_id,
-    extract(epoch FROM p.ended_at - p.started_at)::double precision AS duration_s
+    s.producer_run, s.producer_step, r.id AS producer_run_id
 FROM step_results AS s
 JOIN runs AS r ON r.run = s.producer_run
-LEFT JOIN step_results AS p ON p.run = s.producer_run AND p.step = s.producer_step
 WHERE s.run = ANY ($1::bigint[]) AND s.status IN (4, 5);
+
+-- name: runs_recent_find
+-- The newest completed runs of a tenant's workflow, for what their steps took; looks at the latest 100, completed or not.
+SELECT recent.run, recent.workflow_digest
+FROM (
+    SELECT r.run, r.workflow_digest
+    FROM runs AS r
+    WHERE r.tenant = $1 AND r.workflow_name = $2
+    ORDER BY r.run DESC
+    LIMIT 100
+) AS recent
+JOIN run_progress AS p ON p.run = recent.run
+WHERE p.status = 3
+ORDER BY recent.run DESC
+LIMIT $3;
+
+-- name: step_durations_read
+-- How long the attempts took that produced what steps of runs have. Of an attempt that was taken over (leased more often
+-- than tried) only the last lease is known, perhaps no longer than it took to be told the result again.
+SELECT
+    w.run, w.step, extract(epoch FROM p.ended_at - p.started_at)::double precision AS duration_s,
+    p.lease_epoch > p.attempt AS is_resumed
+FROM unnest($1::bigint[], $2::integer[]) AS w (run, step)
+JOIN step_results AS s ON s.run = w.run AND s.step = w.step
+JOIN step_results AS p ON p.run = s.producer_run AND p.step = s.producer_step
+WHERE p.source = 1;
 
 -- name: runs_facts
 -- What a scheduler needs to know of runs; all of it immutable.
 SELECT
-    run, id, tenant, workflow_name, workflow_digest, cache_mode, payload, change_type, change_payload, base_run,
-    plan, extract(epoch FROM deadline)::double precision AS deadline_at_s
-FROM runs
-WHERE run = ANY ($1::bigint[]);
+    r.run, r.id, r.tenant, r.workflow_name, r.workflow_digest, r.cache_mode, r.payload, r.change_type, r.change_payload,
+    r.base_run, base.workflow_digest AS base_digest, r.plan,
+    extract(epoch FROM r.deadline)::double precision AS deadline_at_s
+FROM runs AS r
+LEFT JOIN runs AS base ON base.run = r.base_run
+WHERE r.run = ANY ($1::bigint[]);
 
 -- name: step_outputs
 -- Outputs of steps as their runs see them: through the producer, with its artifacts.
