@@ -41,7 +41,12 @@ POINTERS_SHOWN = 3
 
 def status_text(status: RunStatus | StepStatus | str, *, width: int = 0) -> Text:
     """The status word in its colour, padded to a width."""
-    return Text(str(status).ljust(width), style=_COLOURS.get(str(status), ""))
+    return Text(str(status).ljust(width), style=status_style(str(status)))
+
+
+def status_style(status: str) -> str:
+    """The colour of a status word; empty for a word that has none."""
+    return _COLOURS.get(status, "")
 
 
 def span(value: timedelta | None) -> str:

@@ -4,14 +4,14 @@ from typing import Annotated
 
 import typer
 
-from runengine_client.cli import exit_codes, lint_command, tables
+from runengine_client.cli import exit_codes, graph_command, lint_command, tables
 from runengine_client.cli.session import session_of
 from runengine_client.cli.workflow_files import Files, expand
 from runengine_client.client import RunEngineClient
 from runengine_client.pb.runengine.v1 import workflow_pb2
 from runengine_client.workflow import document_of, format_workflow, load_workflow
 
-workflow_app = typer.Typer(no_args_is_help=True, help="Register, check and look up workflow definitions.")
+workflow_app = typer.Typer(no_args_is_help=True, help="Register, check, draw and look up workflow definitions.")
 
 
 @workflow_app.command()
@@ -43,6 +43,7 @@ def register(context: typer.Context, files: Files) -> None:
 
 
 workflow_app.command()(lint_command.lint)
+workflow_app.command()(graph_command.graph)
 
 
 @workflow_app.command(name="list")
