@@ -33,11 +33,12 @@ class Fingerprint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheQuery:
-    """A key to look up, with the fingerprint an entry must have."""
+    """A key to look up, with the fingerprint an entry must have, and whether its artifacts must still be there."""
 
     key: CacheKey
     fingerprint: Fingerprint
     hot_ttl_s: int
+    verify_artifacts: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,11 @@ class Producer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheEntry:
-    """A committed success that may be reused: canonical output bytes, their hash and artifacts."""
+    """A committed success that may be reused: canonical output bytes, their hash and artifacts.
+
+    `generation`: how many removals there had been from its tenant's workflow when it was known to be in the cold tier,
+    or not to be committed yet; None when nobody knows. A hot value of another generation may have been removed.
+    """
 
     key: CacheKey
     fingerprint: Fingerprint
@@ -61,6 +66,7 @@ class CacheEntry:
     output_hash: str
     artifacts: tuple[ProducedArtifact, ...]
     created_at: datetime
+    generation: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +79,13 @@ class CacheHit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheMiss:
-    """The cache has no usable entry; `reason` is None when only a failed lookup is to blame."""
+    """The cache has no usable entry; `reason` is None when only a failed lookup is to blame.
+
+    `generation` is the one an entry gets that is made because of this miss.
+    """
 
     reason: MissReason | None
+    generation: int | None = field(default=None, compare=False)
 
 
 CacheAnswer = CacheHit | CacheMiss

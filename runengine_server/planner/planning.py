@@ -302,6 +302,7 @@ class _Planner:
                 skill_id=definition.skill_id, cache_version=version, cache_epoch=workflow.cache_epoch
             ),
             hot_ttl_s=definition.cache_policy.hot_ttl_s,
+            verify_artifacts=definition.verify_artifacts,
         )
 
     def _open(self, step: StepNo, action: PlanAction) -> PlannedStep:

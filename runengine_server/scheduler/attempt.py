@@ -176,6 +176,7 @@ class AttemptRunner:
                 output_hash=output_hash,
                 artifacts=outcome.artifacts,
                 created_at=self._clock.now(),
+                generation=step.generation,
             )
             if is_filed
             else None,

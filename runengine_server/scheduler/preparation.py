@@ -23,13 +23,14 @@ from runengine_server.scheduler.values import Place, StepValues
 
 @dataclass(frozen=True, slots=True)
 class Execute:
-    """The step calls its skill."""
+    """The step calls its skill; `generation` is that of the cache's miss (`CacheEntry.generation`)."""
 
     lease: Lease
     context: RunContext
     input: StepInput
     decision: CacheDecision
     mode: CacheMode
+    generation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ class Preparation:
     ) -> Prepared:
         if not isinstance(answer, CacheHit):
             outcome = CacheOutcome.MISS if answer.reason is not None else CacheOutcome.LOOKUP_FAILED
-            return Execute(lease, context, resolved, _decision(outcome, answer.reason), mode)
+            return Execute(lease, context, resolved, _decision(outcome, answer.reason), mode, answer.generation)
         entry = answer.entry
         age_s = max(0.0, (self._clock.now() - entry.created_at).total_seconds())
         value = StepValue(orjson.loads(entry.output), tuple(a.as_selector_value() for a in entry.artifacts))
@@ -180,6 +181,7 @@ def _query(context: RunContext, definition: StepDefinition, resolved: StepInput,
             cache_epoch=context.compiled.workflow.cache_epoch,
         ),
         hot_ttl_s=definition.cache_policy.hot_ttl_s,
+        verify_artifacts=definition.verify_artifacts,
     )
 
 

@@ -234,14 +234,15 @@ WHERE s.status = 4 AND EXISTS (SELECT FROM checked_ledger) AND NOT EXISTS (
 );
 
 -- name: i8_cache_names_a_success
--- A cache entry leads to a success that was executed, with the same tenant, workflow, step, input and output.
+-- A cache entry leads to a success that was executed, with the same tenant, workflow, step, input and output; what was
+-- removed (a step below 0) leads nowhere.
 SELECT k.run, k.step::integer AS step, format('entry %s:%s:%s', k.workflow_name, k.step_id, encode(k.input_hash, 'hex')) AS detail
 FROM step_cache AS k
 LEFT JOIN step_results AS s ON s.run = k.run AND s.step = k.step
 LEFT JOIN runs AS r ON r.run = k.run
 LEFT JOIN checked_steps AS w ON w.workflow_digest = r.workflow_digest AND w.step = k.step
 LEFT JOIN outputs AS o ON o.run = k.run AND o.step = k.step
-WHERE (s.status, s.input_hash, s.output_hash, s.cache_version, r.tenant, r.workflow_name, w.step_id, o.run)
+WHERE k.step >= 0 AND (s.status, s.input_hash, s.output_hash, s.cache_version, r.tenant, r.workflow_name, w.step_id, o.run)
     IS DISTINCT FROM (4::smallint, k.input_hash, k.output_hash, k.cache_version, k.tenant, k.workflow_name, k.step_id, k.run);
 
 -- name: i9_reused_is_the_producers

@@ -9,7 +9,7 @@ from . import source
 QUERIES = "runengine_server/adapters/postgres/queries/"
 VERBS = {
     "add", "begin", "cancel", "count", "create", "delete", "enforce", "ensure", "find", "hold", "invalidate", "list",
-    "lock", "page", "read", "reap", "register", "release", "renew", "retire", "tick", "update",
+    "lock", "page", "read", "reap", "register", "release", "renew", "retire", "settle", "sweep", "tick", "update",
 }  # fmt: skip
 # Named for what they return instead; no further ones.
 WITHOUT_VERB = {

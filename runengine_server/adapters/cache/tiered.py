@@ -1,10 +1,13 @@
 """Hot tier first, cold tier for the rest; what the cold tier had is promoted, beside the path of the lookup."""
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from runengine_server.adapters.cache.write_queue import HotWrite, WriteQueue
-from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheHit, CacheQuery
+from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheHit, CacheMiss, CacheQuery
+from runengine_server.domain.ids import Tenant
 from runengine_server.ports.output_cache import OutputCache
 
 # At most this much waits for a hot tier that is slower than the engine; the rest stays cold.
@@ -21,13 +24,25 @@ class HotOutputCache(OutputCache, Protocol):
         """Keep entries unless something is there already; best effort, never raises."""
 
 
+class ColdOutputCache(OutputCache, Protocol):
+    """A cold tier, from which entries can be removed; what was removed must not be used any more."""
+
+    async def generations(self, workflows: Sequence[tuple[Tenant, str]]) -> Sequence[int]:
+        """How many removals there were from each tenant's workflow, in the order asked."""
+
+
 class TieredOutputCache:
-    """OutputCache of two tiers; `run()` must be running for anything to be written to the hot one."""
+    """OutputCache of two tiers; `run()` must be running for anything to be written to the hot one.
+
+    The cold tier is the authority. A hot value carries the generation at which its entry was known not to be removed
+    (`CacheEntry.generation`) and is used only while that is still the cold tier's; it may therefore be written late,
+    or not be there to be deleted, and still never undo a removal.
+    """
 
     def __init__(
         self,
         hot: HotOutputCache,
-        cold: OutputCache,
+        cold: ColdOutputCache,
         *,
         waiting_entries_max: int = WAITING_ENTRIES_MAX,
         waiting_bytes_max: int = WAITING_BYTES_MAX,
@@ -38,17 +53,24 @@ class TieredOutputCache:
         self.writes = WriteQueue(entries_max=waiting_entries_max, bytes_max=waiting_bytes_max)
 
     async def lookup(self, queries: Sequence[CacheQuery]) -> Sequence[CacheAnswer]:
-        """See the port; costs a round trip to the cold tier only for what the hot one has not."""
-        answers = list(await self._hot.lookup(queries))
-        rest = [at for at, answer in enumerate(answers) if not isinstance(answer, CacheHit)]
+        """See the port; reads outputs from the cold tier only for what the hot one has not."""
+        if not queries:
+            return ()
+        # Read before the cold tier is: an entry found there is of this generation, or of one that began meanwhile.
+        hot_answers, generations = await asyncio.gather(self._hot.lookup(queries), self._generations(queries))
+        answers = list(hot_answers)
+        rest = [at for at, answer in enumerate(answers) if not _is_current(answer, generations[at])]
         if not rest:
             return answers
         for at, answer in zip(rest, await self._cold.lookup([queries[at] for at in rest]), strict=True):
-            hot_answer, answers[at] = answers[at], answer
+            hot_answer = answers[at]
             if isinstance(answer, CacheHit):
-                # Another fingerprint in the hot tier is out of date, for the cold one has the latest success.
-                is_outdated = not isinstance(hot_answer, CacheHit) and hot_answer.reason is not None
-                self.writes.put(HotWrite(answer.entry, queries[at].hot_ttl_s, is_promotion=not is_outdated))
+                answers[at] = answer
+                entry = replace(answer.entry, generation=generations[at])
+                is_promotion = not _is_outdated(hot_answer)
+                self.writes.put(HotWrite(entry, queries[at].hot_ttl_s, is_promotion=is_promotion))
+            else:
+                answers[at] = CacheMiss(reason=answer.reason, generation=generations[at])
         return answers
 
     async def store(self, entries: Sequence[tuple[CacheEntry, int]]) -> None:
@@ -64,3 +86,20 @@ class TieredOutputCache:
                 await self._hot.store(stores)
             if promotions := [(write.entry, write.ttl_s) for write in batch if write.is_promotion]:
                 await self._hot.promote(promotions)
+
+    async def _generations(self, queries: Sequence[CacheQuery]) -> Sequence[int]:
+        """The generation of each query's workflow; most batches ask about one."""
+        workflows = [(query.key.tenant, query.key.workflow_name) for query in queries]
+        distinct = list(dict.fromkeys(workflows))
+        found = dict(zip(distinct, await self._cold.generations(distinct), strict=True))
+        return [found[workflow] for workflow in workflows]
+
+
+def _is_current(answer: CacheAnswer, generation: int) -> bool:
+    """True for a hit that nothing can have been removed from since it was known to be good."""
+    return isinstance(answer, CacheHit) and answer.entry.generation == generation
+
+
+def _is_outdated(answer: CacheAnswer) -> bool:
+    """True for a hot value that gives way to the cold tier's: of another generation or another fingerprint."""
+    return isinstance(answer, CacheHit) or answer.reason is not None

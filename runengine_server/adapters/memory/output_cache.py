@@ -1,5 +1,6 @@
 """The step cache in memory: for tests, simulation and an engine without Redis."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from runengine_server.domain.cache import (
@@ -11,6 +12,7 @@ from runengine_server.domain.cache import (
     CacheQuery,
     Fingerprint,
 )
+from runengine_server.domain.ids import Tenant
 from runengine_server.domain.states import CacheTier, MissReason
 from runengine_server.ports.clock import Clock
 
@@ -24,6 +26,8 @@ class MemoryOutputCache:
         self._tier = tier
         self._entries: dict[CacheKey, tuple[CacheEntry, float]] = {}
         self._steps: set[tuple[str, str, str]] = set()
+        self._removed: set[CacheKey] = set()
+        self._generations: Counter[tuple[Tenant, str]] = Counter()
 
     async def lookup(self, queries: Sequence[CacheQuery]) -> Sequence[CacheAnswer]:
         """See the port."""
@@ -34,10 +38,21 @@ class MemoryOutputCache:
         for entry, ttl_s in entries:
             self._entries[entry.key] = entry, self._clock.monotonic() + ttl_s
             self._steps.add(_step(entry.key))
+            self._removed.discard(entry.key)
 
     async def promote(self, entries: Sequence[tuple[CacheEntry, int]]) -> None:
         """Keep entries unless something is there already."""
         await self.store([pair for pair in entries if self._find(pair[0].key) is None])
+
+    async def generations(self, workflows: Sequence[tuple[Tenant, str]]) -> Sequence[int]:
+        """How many removals there were from each tenant's workflow, in the order asked."""
+        return [self._generations[workflow] for workflow in workflows]
+
+    def invalidate(self, key: CacheKey) -> None:
+        """Remove an entry, as an administrator does."""
+        del self._entries[key]
+        self._removed.add(key)
+        self._generations[key.tenant, key.workflow_name] += 1
 
     def clear(self) -> None:
         """Forget everything, as a server that was restarted."""
@@ -59,6 +74,8 @@ class MemoryOutputCache:
     def _absence(self, key: CacheKey) -> MissReason | None:
         if self._tier is CacheTier.HOT:
             return None
+        if key in self._removed:
+            return MissReason.INVALIDATED
         return MissReason.INPUT_CHANGED if _step(key) in self._steps else MissReason.NEVER_SEEN
 
 

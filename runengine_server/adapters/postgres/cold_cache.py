@@ -10,7 +10,7 @@ from runengine_server.adapters.postgres.encoding import decode_body
 from runengine_server.adapters.postgres.queries import sql
 from runengine_server.adapters.postgres.run_store import produced_artifact
 from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheHit, CacheMiss, CacheQuery, Producer
-from runengine_server.domain.ids import RunId
+from runengine_server.domain.ids import RunId, Tenant
 from runengine_server.domain.states import CacheTier, MissReason
 
 # Bounds one answer's memory: outputs are up to 1 MiB each, usually about 1 KB.
@@ -24,6 +24,9 @@ _INPUT_CHANGED = CacheMiss(reason=MissReason.INPUT_CHANGED)
 _SKILL_CHANGED = CacheMiss(reason=MissReason.SKILL_CHANGED)
 _EPOCH_CHANGED = CacheMiss(reason=MissReason.EPOCH_CHANGED)
 _EVICTED = CacheMiss(reason=MissReason.EVICTED)
+
+# The step of a tombstone, what an entry leaves that was removed: minus the reason's number.
+_REMOVED = {-reason: CacheMiss(reason=reason) for reason in (MissReason.INVALIDATED, MissReason.EVICTED)}
 
 
 class PostgresOutputCache:
@@ -44,6 +47,11 @@ class PostgresOutputCache:
             else:
                 answers += _answers(batch, rows)
         return answers
+
+    async def generations(self, workflows: Sequence[tuple[Tenant, str]]) -> Sequence[int]:
+        """How many removals there were from each tenant's workflow, in the order asked."""
+        columns = [tenant for tenant, _ in workflows], [name for _, name in workflows]
+        return [row[0] for row in await self._database.fetch(sql("cache_generations_read"), *columns)]
 
     async def store(self, entries: Sequence[tuple[CacheEntry, int]]) -> None:
         """Nothing to do: the entry was written by the transaction that completed its step (`StepQueue.tick`)."""
@@ -78,6 +86,8 @@ def _answer(query: CacheQuery, row: asyncpg.Record) -> CacheAnswer:
     wanted = query.fingerprint
     if row["run"] is None:
         return _INPUT_CHANGED if row["is_step_known"] else _NEVER_SEEN
+    if row["step"] < 0:
+        return _REMOVED[row["step"]]
     if (row["skill_id"], row["cache_version"]) != (wanted.skill_id, wanted.cache_version):
         return _SKILL_CHANGED
     if row["cache_epoch"] != wanted.cache_epoch:

@@ -39,6 +39,7 @@ def encode_value(entry: CacheEntry) -> bytes:
             "producer": [producer.run, producer.step, producer.run_id],
             "outputHash": entry.output_hash,
             "createdAt": entry.created_at.isoformat(),
+            "generation": entry.generation,
             "artifacts": [_artifact_fields(artifact) for artifact in entry.artifacts],
         }
     )
@@ -76,6 +77,7 @@ def _entry(header: dict[str, Any], key: CacheKey, output: bytes) -> CacheEntry:
         output_hash=header["outputHash"],
         artifacts=tuple(_artifact(fields) for fields in header["artifacts"]),
         created_at=datetime.fromisoformat(header["createdAt"]),
+        generation=header.get("generation"),
     )
 
 

@@ -56,6 +56,7 @@ async def test_a_frozen_server_costs_three_timeouts_and_one_a_second(
             # The fault happened, and cost what the breaker allows; one background write may have been under way.
             assert 3 <= (opened := hot.failures - before) <= 4
             assert 0.1 < elapsed < 1.5  # 3 x 50 ms, ten times that on a busy machine
+            await tiered.writes.settled()  # so that the probe is a lookup's
             clock.at += 1.0
             assert {await _tier(tiered, entry) for _ in range(50)} == {CacheTier.COLD}
             assert hot.failures - before == opened + 1, "one probe a second"

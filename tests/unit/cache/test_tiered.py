@@ -11,6 +11,7 @@ from runengine_server.adapters.cache import TieredOutputCache
 from runengine_server.adapters.memory.output_cache import MemoryOutputCache
 from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheHit, CacheMiss, CacheQuery
 from runengine_server.domain.errors import UnavailableError
+from runengine_server.domain.ids import Tenant
 from runengine_server.domain.states import CacheTier, MissReason
 
 pytestmark = pytest.mark.anyio
@@ -73,7 +74,7 @@ async def test_the_cold_tier_is_asked_for_the_rest_only(
     tiered: TieredOutputCache, hot: MemoryOutputCache, cold: CountedCache, make_entry: MakeEntry
 ) -> None:
     """What the hot tier has is not asked again, and a lookup it answers whole asks nobody else."""
-    warm, cool = make_entry("warm"), make_entry("cool")
+    warm, cool = replace(make_entry("warm"), generation=0), make_entry("cool")
     await hot.store([(warm, TTL_S)])
     await cold.store([(cool, TTL_S)])
     answers = await tiered.lookup([_query(cool), _query(warm), _query(make_entry("none"))])
@@ -145,17 +146,80 @@ async def test_the_cold_tier_says_why_it_is_a_miss(
 
 
 async def test_an_unreachable_database_is_reported(hot: MemoryOutputCache, make_entry: MakeEntry) -> None:
-    """Without the cold tier there is no answer but an error, except for what the hot one has."""
+    """Without the cold tier there is no answer but an error: nobody else knows what was removed."""
 
     class Unreachable(MemoryOutputCache):
-        async def lookup(self, queries: Sequence[CacheQuery]) -> Sequence[CacheAnswer]:
+        async def generations(self, workflows: Sequence[tuple[Tenant, str]]) -> Sequence[int]:
             raise UnavailableError("DATABASE_UNAVAILABLE", "away")
 
     tiered = TieredOutputCache(hot, Unreachable(ManualClock()))
-    await hot.store([(make_entry("a"), TTL_S)])
-    assert _tier((await tiered.lookup([_query(make_entry("a"))]))[0]) is CacheTier.HOT
+    await hot.store([(replace(make_entry("a"), generation=0), TTL_S)])
     with pytest.raises(UnavailableError):
-        await tiered.lookup([_query(make_entry("a")), _query(make_entry("b"))])
+        await tiered.lookup([_query(make_entry("a"))])
+
+
+async def test_a_removed_entry_is_a_miss_whatever_the_hot_tier_holds(
+    tiered: TieredOutputCache, cold: CountedCache, make_entry: MakeEntry
+) -> None:
+    """What was removed from the cold tier is a miss at once; a new success is a hit again."""
+    entry = make_entry()
+    await cold.store([(entry, TTL_S)])
+    for expected in (CacheTier.COLD, CacheTier.HOT):
+        assert _tier((await tiered.lookup([_query(entry)]))[0]) is expected
+        await tiered.writes.settled()
+    cold.invalidate(entry.key)
+    assert await tiered.lookup([_query(entry)]) == [CacheMiss(reason=MissReason.INVALIDATED)]
+    await cold.store([(entry, TTL_S)])
+    for expected in (CacheTier.COLD, CacheTier.HOT):
+        assert _tier((await tiered.lookup([_query(entry)]))[0]) is expected
+        await tiered.writes.settled()
+
+
+async def test_a_removal_spares_other_entries(
+    tiered: TieredOutputCache, cold: CountedCache, make_entry: MakeEntry
+) -> None:
+    """What was not removed is confirmed by the cold tier once and then hot again."""
+    kept, removed = make_entry("kept"), make_entry("removed")
+    await cold.store([(kept, TTL_S), (removed, TTL_S)])
+    await tiered.lookup([_query(kept)])
+    await tiered.writes.settled()
+    cold.invalidate(removed.key)
+    for expected in (CacheTier.COLD, CacheTier.HOT):
+        assert _tier((await tiered.lookup([_query(kept)]))[0]) is expected
+        await tiered.writes.settled()
+
+
+@pytest.mark.parametrize("is_promotion", [True, False], ids=["promoted", "stored"])
+async def test_a_late_hot_write_does_not_undo_a_removal(
+    hot: MemoryOutputCache, cold: CountedCache, make_entry: MakeEntry, is_promotion: bool
+) -> None:
+    """What was known to be good before a removal may reach the hot tier after it and is not used."""
+    entry = make_entry()
+    tiered = TieredOutputCache(hot, cold)  # writes nothing before it runs
+    if not is_promotion:
+        (miss,) = await tiered.lookup([_query(entry)])
+        assert isinstance(miss, CacheMiss)
+        await tiered.store([(replace(entry, generation=miss.generation), TTL_S)])
+    await cold.store([(entry, TTL_S)])
+    if is_promotion:
+        await tiered.lookup([_query(entry)])
+    cold.invalidate(entry.key)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(tiered.run)
+        await tiered.writes.settled()
+        assert isinstance((await hot.lookup([_query(entry)]))[0], CacheHit)
+        assert await tiered.lookup([_query(entry)]) == [CacheMiss(reason=MissReason.INVALIDATED)]
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_stored_entry_is_hot_at_once(tiered: TieredOutputCache, make_entry: MakeEntry) -> None:
+    """A success that followed a miss is a hot hit next time, without asking the cold tier for it."""
+    entry = make_entry()
+    (miss,) = await tiered.lookup([_query(entry)])
+    assert isinstance(miss, CacheMiss)
+    await tiered.store([(replace(entry, generation=miss.generation), TTL_S)])
+    await tiered.writes.settled()
+    assert _tier((await tiered.lookup([_query(entry)]))[0]) is CacheTier.HOT
 
 
 async def test_the_oldest_writes_are_dropped_and_counted(
