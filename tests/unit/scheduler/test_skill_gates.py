@@ -113,12 +113,25 @@ async def test_a_backlog_takes_no_slots() -> None:
 
 
 async def test_attempts_that_stop_waiting_do_not_overfill_the_engine() -> None:
-    """When permits come all at once no more attempts run than the engine has slots."""
+    """Attempts that only wait for the table take slots: when permits come at once no more run than there are slots."""
     async with stage(replace(OFTEN, attempts_max=4)) as on:
         limit_only(on, 100)
         names = [f"s{n}" for n in range(30)]
         work_a_while(on, names)
+        exchange, asked, answer = on.permits.exchange, anyio.Event(), anyio.Event()
+
+        async def slow(engine: EngineNo, turn: int, claims: Sequence[PermitClaim]) -> Sequence[PermitGrant]:
+            asked.set()
+            await answer.wait()
+            return await exchange(engine, turn, claims)
+
+        on.permits.exchange = slow  # type: ignore[method-assign]
         run = await on.start(workflow(*limited(*names), name="wide"))
+        with anyio.fail_after(10):
+            await asked.wait()
+        await settle_down()
+        assert on.scheduler.attempts_in_flight == 4
+        answer.set()
         assert await on.ended(run) == [RunStatus.COMPLETED]
         assert on.skills.running_max == 4
 
