@@ -6,6 +6,7 @@ while one batch is written is the next one.
 """
 
 import asyncio
+import contextlib
 import math
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ _BATCH_BYTES: Final = 1 << 20
 # Calls with something to say, refusals included, beyond which nothing more is read from the engine.
 _TALKING_MAX: Final = 4000
 
+LEAVE_METADATA: Final = "runengine-leave"
 TIMEOUT_METADATA: Final = "grpc-timeout"
 _TIMEOUT_UNITS_S: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
@@ -120,7 +122,7 @@ class CallStream:
     def _take(self, asked: skill_runner_pb2.ExecuteManyCall) -> None:
         call_id = asked.call_id
         if asked.cancel:
-            self._cancel(call_id)
+            self._cancel(asked)
             return
         if call_id in self._heard or call_id in self._talking:
             raise RequestRefusedError(grpc.StatusCode.INVALID_ARGUMENT, f"call_id {call_id} is used twice")
@@ -151,12 +153,20 @@ class CallStream:
                 first = wire.accepted(self._worker_id, version, cache_version, is_attached=is_attached)
                 return chain((first,), map(wire.response_of, listener.pending()))
 
-    def _cancel(self, call_id: int) -> None:
-        """Nobody wants the call any more; a later lease that has joined it keeps it."""
-        heard = self._heard.pop(call_id, None)
-        self._talking.pop(call_id, None)
+    def _cancel(self, asked: skill_runner_pb2.ExecuteManyCall) -> None:
+        """The engine does not listen any more; unless it only leaves, nobody wants the call, or the one it names.
+
+        A later lease that has joined the call keeps it.
+        """
+        heard = self._heard.pop(asked.call_id, None)
+        self._talking.pop(asked.call_id, None)
+        if asked.HasField("request"):
+            with contextlib.suppress(RequestRefusedError):
+                skill = skill_of(asked.request, self._skills)
+                self._registry.abandon(read_order(asked.request, skill, remaining_s=0.0, traceparent=""))
         if heard is not None:
-            self._registry.abandon(heard.order)
+            if LEAVE_METADATA not in asked.metadata:
+                self._registry.abandon(heard.order)
             heard.call.leave(heard.listener, self._grace_s)
 
     def _wake(self, call_id: int) -> None:

@@ -1,4 +1,4 @@
-"""What every implementation of the SkillRunner port keeps: gRPC and in-process."""
+"""What every implementation of the SkillRunner port keeps: gRPC, on a shared stream and on one for each call, and in-process."""
 
 import hashlib
 import json
@@ -48,7 +48,7 @@ def probe() -> Probe:
     return Probe()
 
 
-@pytest.fixture(params=["grpc", "local"])
+@pytest.fixture(params=["many", "alone", "local"])
 async def runner(request: pytest.FixtureRequest, tmp_path: Path, probe: Probe) -> AsyncIterator[SkillRunner]:
     skills = _skills(probe)
     if request.param == "local":
@@ -60,7 +60,8 @@ async def runner(request: pytest.FixtureRequest, tmp_path: Path, probe: Probe) -
         limits = SkillServerLimits(grace_s=0.05, drain_s=0.05)
         server = SkillServer(skills, address="127.0.0.1:0", artifact_dir=tmp_path, limits=limits)
         await stack.enter_async_context(server)
-        remote = GrpcSkillRunner(parse_endpoint(f"grpc://{server.address}"), heartbeat_interval_s=0.2)
+        endpoint = parse_endpoint(f"grpc://{server.address}")
+        remote = GrpcSkillRunner(endpoint, heartbeat_interval_s=0.2, shares_stream=request.param == "many")
         await stack.enter_async_context(remote)
         await remote.wait_until_asked()
         yield remote

@@ -4,8 +4,7 @@ What is to be sent waits as references to calls, and is written as requests when
 together while one batch was written is the next one. Reading never waits for a call.
 
 A call that is not listened to any more is *left*, as cancelling an Execute leaves it: a runner that keeps the calls of
-lost engines keeps it for the grace period, in which its next attempt joins it; then, or as soon as nobody wants it
-(`abandon`), it is cancelled. Other runners are told to cancel it at once.
+lost engines keeps it for its grace period, in which the next attempt joins it; other runners cancel it.
 """
 
 import asyncio
@@ -27,10 +26,9 @@ from runengine_server.ports.skill_runner import Outcome, ProgressListener, Skill
 # A batch is closed once it is this large: with a last input of 1 MiB it stays below the contract's 3 MiB.
 _BATCH_BYTES: Final = 1 << 20
 _REQUEST_BYTES: Final = 512
-# As long as the SDK keeps the calls of an engine that is lost altogether.
-_LEFT_S: Final = 30.0
 
-_Key = tuple[str, str, int]
+# Beside `cancel`, for runners that know it: the engine only stops listening, as if it were lost.
+LEAVE_METADATA: Final = "runengine-leave"
 
 
 class NotSentError(Exception):
@@ -66,20 +64,33 @@ class _OpenCall:
         self.accept_by = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """To be told: the call with this id is not listened to any more."""
+
+    call_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Unwanted:
+    """To be told: nobody wants the call with this key any more."""
+
+    call: SkillCall
+
+
 class CallStream:
     """One stream; `run` it in a task of its own, `execute` calls on it while `is_open`."""
 
     def __init__(self, settings: StreamSettings) -> None:
         """Prepare the stream; nothing is sent yet."""
         self.is_open = True
-        self.keeps_calls = False
+        self.understands_cancel = False
         self.ended_with: grpc.aio.AioRpcError | None = None
         self._settings = settings
         self._silence_s = settings.heartbeat_interval_s * SILENT_INTERVALS_MAX
         self._loop = asyncio.get_running_loop()
         self._open: dict[int, _OpenCall] = {}
-        self._left: dict[_Key, tuple[int, float]] = {}
-        self._outbox: deque[_OpenCall | int] = deque()
+        self._outbox: deque[_OpenCall | _Left | _Unwanted] = deque()
         self._bell = asyncio.Event()
         self._last_id = 0
         self._alarm: asyncio.TimerHandle | None = None
@@ -102,8 +113,7 @@ class CallStream:
         opened.ends_at = self._loop.time() + call.timeout_s
         opened.accept_by = min(opened.ends_at, accept_by)
         self._open[opened.call_id] = opened
-        self._outbox.append(opened)
-        self._bell.set()
+        self._send(opened)
         if opened.accept_by < self._alarm_at:
             self._set_alarm(opened.accept_by)
         try:
@@ -112,13 +122,9 @@ class CallStream:
             if self._open.pop(opened.call_id, None) is not None:
                 self._leave(opened)
 
-    def abandon(self, call: SkillCall) -> bool:
-        """Nobody wants a call that was left: the runner will be told; false if it is not on this stream."""
-        left = self._left.pop(_key(call), None)
-        if left is None:
-            return False
-        self._tell_to_cancel(left[0])
-        return True
+    def abandon(self, call: SkillCall) -> None:
+        """Nobody wants a call any more that was left: its runner will be told."""
+        self._send(_Unwanted(call))
 
     async def run(self) -> None:
         """The stream is over, and so is every call that was open on it."""
@@ -158,7 +164,7 @@ class CallStream:
         is_first = True
         while isinstance(answer := await rpc.read(), skill_runner_pb2.ExecuteManyResponse):
             if is_first:
-                self.keeps_calls = self._settings.cancel_metadata in (await rpc.initial_metadata() or ())
+                self.understands_cancel = self._settings.cancel_metadata in (await rpc.initial_metadata() or ())
                 is_first = False
             now = self._loop.time()
             for message in answer.messages:
@@ -188,41 +194,41 @@ class CallStream:
             opened.outcome.set_result(outcome)
 
     def _leave(self, opened: _OpenCall) -> None:
-        if not opened.is_sent:
-            return  # and it will not be
-        if not self.keeps_calls:
-            self._tell_to_cancel(opened.call_id)
-            return
-        cancel_at = self._loop.time() + _LEFT_S
-        self._left[_key(opened.call)] = (opened.call_id, cancel_at)
-        if cancel_at < self._alarm_at:
-            self._set_alarm(cancel_at)
+        if opened.is_sent:  # otherwise it never will be
+            self._send(_Left(opened.call_id))
 
-    def _tell_to_cancel(self, call_id: int) -> None:
-        if self.is_open:
-            self._outbox.append(call_id)
-            self._bell.set()
+    def _send(self, item: "_OpenCall | _Left | _Unwanted") -> None:
+        self._outbox.append(item)
+        self._bell.set()
 
     def _batch(self) -> skill_runner_pb2.ExecuteManyRequest:
         batch = skill_runner_pb2.ExecuteManyRequest()
-        calls, settings, now, size = batch.calls, self._settings, self._loop.time(), 0
+        now, size = self._loop.time(), 0
         while self._outbox and size < _BATCH_BYTES:
-            item = self._outbox.popleft()
-            if isinstance(item, int):
-                calls.add(call_id=item, cancel=True)
-                continue
-            if item.call_id not in self._open:
-                continue  # it was left before it was sent
-            asked, call = calls.add(call_id=item.call_id), item.call
-            timeout_s = max(0.001, item.ends_at - now)
-            write_request(asked.request, call, timeout_s=timeout_s, heartbeat_interval_s=settings.heartbeat_interval_s)
-            # The deadline as Execute tells it, which is right where clocks differ.
-            asked.metadata["grpc-timeout"] = _timeout(timeout_s)
-            for name, value in settings.call_metadata(call):
-                asked.metadata[name] = value
-            item.is_sent = True
-            size += len(call.input_json) + _REQUEST_BYTES
+            match self._outbox.popleft():
+                case _OpenCall() as opened if opened.call_id in self._open:
+                    asked = batch.calls.add(call_id=opened.call_id)
+                    self._ask(asked, opened.call, timeout_s=max(0.001, opened.ends_at - now))
+                    opened.is_sent = True
+                    size += len(opened.call.input_json) + _REQUEST_BYTES
+                case _OpenCall():
+                    pass  # left before it was sent
+                case _Left(call_id):
+                    batch.calls.add(call_id=call_id, cancel=True, metadata={LEAVE_METADATA: "requested"})
+                case _Unwanted(call):
+                    self._last_id += 1
+                    self._ask(batch.calls.add(call_id=self._last_id, cancel=True), call, timeout_s=0.0)
+                    size += len(call.input_json) + _REQUEST_BYTES
         return batch
+
+    def _ask(self, asked: skill_runner_pb2.ExecuteManyCall, call: SkillCall, *, timeout_s: float) -> None:
+        write_request(
+            asked.request, call, timeout_s=timeout_s, heartbeat_interval_s=self._settings.heartbeat_interval_s
+        )
+        # The deadline as Execute tells it, which is right where clocks differ.
+        asked.metadata["grpc-timeout"] = _timeout(timeout_s)
+        for name, value in self._settings.call_metadata(call):
+            asked.metadata[name] = value
 
     # -- the alarm clock: one for all calls, set to when the first of them may be due
 
@@ -241,12 +247,6 @@ class CallStream:
                 continue
             self._leave(opened)
             self._settle(opened, self._silent(opened, is_late=now >= opened.ends_at))
-        for key, (call_id, cancel_at) in tuple(self._left.items()):
-            if cancel_at > now:
-                next_at = min(next_at, cancel_at)
-            else:
-                del self._left[key]
-                self._tell_to_cancel(call_id)
         self._set_alarm(next_at)
 
     def _due_at(self, opened: _OpenCall) -> float:
@@ -264,9 +264,9 @@ class CallStream:
         """No call waits any more: those that were sent have lost their runner, the others have not been started."""
         if self._alarm is not None:
             self._alarm.cancel()
-        self._left.clear()
+        has_runner = self.ended_with is None or self.ended_with.code() is not grpc.StatusCode.UNIMPLEMENTED
         for opened in tuple(self._open.values()):
-            if opened.is_sent:
+            if opened.is_sent and has_runner:
                 self._settle(opened, lost_with(self.ended_with, opened.call, opened.reader))
             elif not opened.outcome.done():
                 del self._open[opened.call_id]
@@ -274,10 +274,6 @@ class CallStream:
 
 
 _Rpc = grpc.aio.StreamStreamCall[skill_runner_pb2.ExecuteManyRequest, skill_runner_pb2.ExecuteManyResponse]
-
-
-def _key(call: SkillCall) -> _Key:
-    return (call.tenant, call.idempotency_key, call.fencing_token)
 
 
 def _timeout(seconds: float) -> str:

@@ -73,6 +73,7 @@ class GrpcSkillRunner:
         refresh_interval_s: float = 30.0,
         root_certificates: bytes | None = None,
         call_metadata: CallMetadata = lambda _: (),
+        shares_stream: bool = True,
     ) -> None:
         """Prepare the runner; nothing is dialled yet.
 
@@ -84,6 +85,7 @@ class GrpcSkillRunner:
             refresh_interval_s: how often the list of skills is read.
             root_certificates: PEM of the authorities that TLS trusts; None means gRPC's own.
             call_metadata: further metadata of each call, such as `traceparent`.
+            shares_stream: whether calls travel together on one stream where the runner offers it.
 
         Raises:
             ValueError: a token would travel in plaintext.
@@ -99,7 +101,7 @@ class GrpcSkillRunner:
         self._call_metadata = call_metadata
         self._catalogue = RunnerCatalogue(metadata=self._metadata, refresh_interval_s=refresh_interval_s)
         self._understands_cancel = False
-        self._must_be_alone = False
+        self._must_be_alone = not shares_stream
         self._settings: StreamSettings | None = None
         self._stream: CallStream | None = None
         self._channel: grpc.aio.Channel | None = None
@@ -126,7 +128,8 @@ class GrpcSkillRunner:
 
     async def abandon(self, call: SkillCall) -> None:
         """Cancel what a runner keeps for a lost engine; only where it is known to understand (see the port)."""
-        if self._stream is not None and self._stream.abandon(call):
+        if self._stream is not None and self._stream.is_open:
+            self._stream.abandon(call)
             return
         if self._stub is None or not self._understands_cancel:
             return
@@ -211,14 +214,13 @@ class GrpcSkillRunner:
 
     async def _run_stream(self, stream: CallStream) -> None:
         await stream.run()
-        if stream.keeps_calls:
+        if stream.understands_cancel:
             self._understands_cancel = True
         if stream.ended_with is not None:
             self._catalogue.doubt(stream.ended_with.code())
             # A message that no stream can carry would end the next one too, with all its calls.
-            self._must_be_alone = stream.ended_with.code() is grpc.StatusCode.UNIMPLEMENTED or is_too_large(
-                stream.ended_with
-            )
+            is_unusable = stream.ended_with.code() is grpc.StatusCode.UNIMPLEMENTED or is_too_large(stream.ended_with)
+            self._must_be_alone = self._must_be_alone or is_unusable
 
     async def _execute_alone(self, call: SkillCall, on_progress: ProgressListener) -> Outcome:
         """Run one attempt on a stream of its own; cancelling the task cancels the RPC."""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from runengine_server.ports.skill_runner import SkillCall
 
 CallFactory = Callable[..., SkillCall]
 ServerFactory = Callable[..., SkillServer]
-EngineFactory = Callable[[SkillServer], GrpcSkillRunner]
+EngineFactory = Callable[[SkillServer], AbstractAsyncContextManager[GrpcSkillRunner]]
 
 
 @pytest.fixture
@@ -112,12 +113,17 @@ async def server(make_server: ServerFactory) -> AsyncIterator[SkillServer]:
         yield running
 
 
-@pytest.fixture
-def make_engine() -> EngineFactory:
-    """Builds an engine's view of a server, with a channel of its own."""
+@pytest.fixture(params=["many", "alone"])
+def make_engine(request: pytest.FixtureRequest) -> EngineFactory:
+    """Builds an engine's view of a server, with a channel of its own, over both kinds of stream."""
 
-    def build(server: SkillServer) -> GrpcSkillRunner:
-        return GrpcSkillRunner(parse_endpoint(f"grpc://{server.address}"), heartbeat_interval_s=0.3)
+    @asynccontextmanager
+    async def build(server: SkillServer) -> AsyncIterator[GrpcSkillRunner]:
+        endpoint = parse_endpoint(f"grpc://{server.address}")
+        shares_stream = request.param == "many"
+        async with GrpcSkillRunner(endpoint, heartbeat_interval_s=0.3, shares_stream=shares_stream) as runner:
+            await runner.wait_until_asked()
+            yield runner
 
     return build
 

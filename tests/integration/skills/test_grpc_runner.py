@@ -69,9 +69,7 @@ class Liar(skill_runner_pb2_grpc.SkillRunnerServiceServicer):
         self.skills: list[pb.Skill] | None = None
 
     async def ListSkills(self, request: pb.ListSkillsRequest, context: Any) -> pb.ListSkillsResponse:  # noqa: N802
-        if self.skills is None:
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "not offered")
-        return pb.ListSkillsResponse(skills=self.skills)
+        return pb.ListSkillsResponse(skills=self.skills or (), supports_many=True)
 
     async def Execute(self, request: pb.ExecuteRequest, context: Any) -> AsyncIterator[pb.ExecuteResponse]:  # noqa: N802
         self.requests.append(request)
@@ -83,23 +81,48 @@ class Liar(skill_runner_pb2_grpc.SkillRunnerServiceServicer):
         if self._status is not None:
             await context.abort(self._status, "internal address 10.0.0.7")
 
+    async def ExecuteMany(  # noqa: N802
+        self, request_iterator: AsyncIterator[pb.ExecuteManyRequest], context: Any
+    ) -> AsyncIterator[pb.ExecuteManyResponse]:
+        async for batch in request_iterator:
+            for asked in batch.calls:
+                if asked.cancel:
+                    self.cancelled.set()
+                    continue
+                self.requests.append(asked.request)
+                said = [pb.ExecuteManyMessage(call_id=asked.call_id, response=message) for message in self._script]
+                yield pb.ExecuteManyResponse(messages=said)
+                if self._status is not None:
+                    await context.abort(self._status, "internal address 10.0.0.7")
+                if not self._hangs and not any(m.HasField("result") or m.HasField("failure") for m in self._script):
+                    return
+
+
+@pytest.fixture(params=[True, False], ids=["many", "alone"])
+def shares_stream(request: pytest.FixtureRequest) -> bool:
+    """Whether calls travel together."""
+    return bool(request.param)
+
 
 @asynccontextmanager
-async def _engine_of(liar: Liar) -> AsyncIterator[GrpcSkillRunner]:
+async def _engine_of(liar: Liar, *, shares_stream: bool = False) -> AsyncIterator[GrpcSkillRunner]:
     server = grpc.aio.server(options=[("grpc.max_send_message_length", -1)])
     skill_runner_pb2_grpc.add_SkillRunnerServiceServicer_to_server(liar, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     endpoint = parse_endpoint(f"grpc://127.0.0.1:{port}")
     try:
-        async with GrpcSkillRunner(endpoint, heartbeat_interval_s=0.1, accepted_within_s=0.4) as runner:
+        async with GrpcSkillRunner(
+            endpoint, heartbeat_interval_s=0.1, accepted_within_s=0.4, shares_stream=shares_stream
+        ) as runner:
+            await runner.wait_until_asked()
             yield runner
     finally:
         await server.stop(0)
 
 
-async def _failed(liar: Liar, call: SkillCall) -> Failed:
-    async with _engine_of(liar) as engine:
+async def _failed(liar: Liar, call: SkillCall, *, shares_stream: bool = False) -> Failed:
+    async with _engine_of(liar, shares_stream=shares_stream) as engine:
         outcome = await engine.execute(call, _ignore)
     assert isinstance(outcome, Failed), outcome
     return outcome
@@ -112,7 +135,6 @@ async def _failed(liar: Liar, call: SkillCall) -> Failed:
         pytest.param([], id="nothing"),
         pytest.param([_RESULT], id="not accepted"),
         pytest.param([_ACCEPTED, _ACCEPTED, _RESULT], id="accepted twice"),
-        pytest.param([_ACCEPTED, _RESULT, _RESULT], id="two results"),
         pytest.param([_ACCEPTED, pb.ExecuteResponse(), _RESULT], id="empty message"),
         pytest.param([_ACCEPTED, _artifact(content_hash="zz"), _RESULT], id="artifact without hash"),
         pytest.param([_ACCEPTED, _artifact(uri=""), _RESULT], id="artifact without uri"),
@@ -133,9 +155,17 @@ async def _failed(liar: Liar, call: SkillCall) -> Failed:
         pytest.param([_accepted(cache_version="\0"), _RESULT], id="cache version with U+0000"),
     ],
 )
-async def test_broken_contract_is_a_protocol_error(script: list[pb.ExecuteResponse], make_call: CallFactory) -> None:
+async def test_broken_contract_is_a_protocol_error(
+    script: list[pb.ExecuteResponse], make_call: CallFactory, *, shares_stream: bool
+) -> None:
     """A stream that breaks the contract fails the attempt as SKILL_PROTOCOL_ERROR, retryable."""
-    failure = (await _failed(Liar(script), make_call())).failure
+    failure = (await _failed(Liar(script), make_call(), shares_stream=shares_stream)).failure
+    assert (failure.code, failure.retryable) == ("SKILL_PROTOCOL_ERROR", True)
+
+
+async def test_second_result_is_a_protocol_error(make_call: CallFactory) -> None:
+    """A stream that goes on after its result fails the attempt: which of them counts cannot be known."""
+    failure = (await _failed(Liar([_ACCEPTED, _RESULT, _RESULT]), make_call())).failure
     assert (failure.code, failure.retryable) == ("SKILL_PROTOCOL_ERROR", True)
 
 
@@ -187,10 +217,12 @@ async def test_skill_that_cannot_be_kept_is_not_listed(make_call: CallFactory) -
 @pytest.mark.parametrize(
     ("script", "code"), [([], "SKILL_UNAVAILABLE"), ([_ACCEPTED], "HEARTBEAT_TIMEOUT")], ids=["before", "after"]
 )
-async def test_silence_ends_the_call(script: list[pb.ExecuteResponse], code: str, make_call: CallFactory) -> None:
-    """Silence before `accepted`, or for three intervals after it, fails the attempt and cancels the RPC."""
+async def test_silence_ends_the_call(
+    script: list[pb.ExecuteResponse], code: str, make_call: CallFactory, *, shares_stream: bool
+) -> None:
+    """Silence before `accepted`, or for three intervals after it, fails the attempt and cancels the call."""
     liar = Liar(script, hangs=True)
-    async with _engine_of(liar) as engine:
+    async with _engine_of(liar, shares_stream=shares_stream) as engine:
         outcome = await engine.execute(make_call(), _ignore)
         with anyio.fail_after(5):
             await liar.cancelled.wait()
@@ -204,10 +236,10 @@ async def test_outcome_counts_although_the_stream_stays_open(make_call: CallFact
         assert isinstance(await engine.execute(make_call(), _ignore), Succeeded)
 
 
-async def test_outcome_counts_although_the_end_is_an_error(make_call: CallFactory) -> None:
+async def test_outcome_counts_although_the_end_is_an_error(make_call: CallFactory, *, shares_stream: bool) -> None:
     """A result that is here is not lost to a status that follows it."""
     liar = Liar([_ACCEPTED, _RESULT], status=grpc.StatusCode.UNAVAILABLE)
-    async with _engine_of(liar) as engine:
+    async with _engine_of(liar, shares_stream=shares_stream) as engine:
         assert isinstance(await engine.execute(make_call(), _ignore), Succeeded)
 
 
@@ -232,11 +264,11 @@ async def test_status_says_whether_to_retry(status: grpc.StatusCode, make_call: 
     assert "10.0.0.7" not in failure.message
 
 
-async def test_request_carries_the_contract_fields(make_call: CallFactory) -> None:
+async def test_request_carries_the_contract_fields(make_call: CallFactory, *, shares_stream: bool) -> None:
     """The request has the input's bytes and hash, the fencing token, a deadline and a heartbeat interval."""
     liar = Liar([_ACCEPTED, _RESULT])
     call = make_call({"b": 1}, attempt=3, fencing_token=9)
-    async with _engine_of(liar) as engine:
+    async with _engine_of(liar, shares_stream=shares_stream) as engine:
         await engine.execute(call, _ignore)
     (request,) = liar.requests
     assert hashlib.sha256(request.input_json).hexdigest() == request.input_hash == call.input_hash

@@ -489,14 +489,16 @@ class ExecuteManyCall(_message.Message):
     call_id: _builtins.int
     """The engine's number for the call, 1 or more, used once per stream."""
     cancel: _builtins.bool
-    """Whether to cancel the call with this id instead; an id that has ended is ignored. Default false."""
+    """Whether to cancel the call with this id instead; an id that has ended, or never was, is ignored. Default false."""
     @_builtins.property
     def request(self) -> Global___ExecuteRequest:
-        """What to execute; unset if cancel."""
+        """What to execute. With cancel: a call of an earlier call_id or stream that nobody wants any more, by its key."""
 
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """What Execute would have carried as metadata of this call, such as traceparent; names in lower case. Default none."""
+        """What Execute would have carried as metadata of this call, such as traceparent and grpc-timeout; names in lower case.
+        `runengine-leave` beside cancel: the engine only stops listening, as if it were lost. Default none.
+        """
 
     def __init__(
         self,

@@ -103,11 +103,9 @@ class SkillRunnerServiceServicer(object):
         its name under `grpcStatus`, before `accepted` where the call was refused. Messages are batched as they come and stay
         below 3 MiB, both ways. What is the stream's own, such as authorization, is metadata of the stream.
 
-        A lost stream is a lost engine: its calls go on for the grace period. `cancel` says that nobody wants the call any
-        more: it stops at once, unless a later lease has joined it. A runner that keeps the calls of lost engines says so
-        in the stream's initial metadata (`runengine-cancel: understood`); other runners are told to cancel whatever the
-        engine stops listening to. The runner ends the stream with OK after the engine has closed its side and every call
-        has ended.
+        A lost stream is a lost engine: its calls go on for the grace period. A cancelled call stops at once, unless a later
+        lease has joined it. The runner ends the stream with OK after the engine has closed its side and every call has
+        ended.
 
         Statuses: INVALID_ARGUMENT (a call_id is used twice), UNAVAILABLE (stopping), INTERNAL (the runner broke),
         UNIMPLEMENTED (this runner serves single calls only).
