@@ -19,10 +19,12 @@ from runengine_server.adapters.postgres.database import PINNED_PLANS, Database, 
 from runengine_server.adapters.postgres.event_hints import PostgresHints
 from runengine_server.adapters.postgres.event_hub import EventHub
 from runengine_server.adapters.postgres.event_log import PostgresEventLog
+from runengine_server.adapters.postgres.lineage_reader import PostgresLineageReader
 from runengine_server.adapters.postgres.queries import sql
 from runengine_server.adapters.postgres.run_reader import PostgresRunReader
 from runengine_server.adapters.postgres.run_store import PostgresRunStore
 from runengine_server.adapters.postgres.skill_permits import PostgresSkillPermits
+from runengine_server.adapters.postgres.step_history import PostgresStepHistory
 from runengine_server.adapters.postgres.step_queue import PostgresEngineRegistry, PostgresStepQueue
 from runengine_server.adapters.postgres.workflow_store import PostgresWorkflowStore
 from runengine_server.adapters.skills.local_runner import LocalSkillRunner

@@ -25,9 +25,6 @@ _WORKFLOW_FIELDS: Final = (UnbuiltField(path="steps.verify_artifacts"),)
 
 UNBUILT_RPCS: Final = frozenset(
     {
-        f"{_ENGINE}/GetLineage",
-        f"{_ENGINE}/ExplainStep",
-        f"{_ENGINE}/CompareRuns",
         f"{_CACHE}/GetCacheEntry",
         f"{_CACHE}/ListCacheEntries",
         f"{_CACHE}/InvalidateCache",

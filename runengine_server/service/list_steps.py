@@ -7,10 +7,12 @@ from runengine_server.domain.caller import Caller, Scope
 from runengine_server.domain.ids import StepNo
 from runengine_server.domain.json_value import JsonValue
 from runengine_server.domain.run import Step
-from runengine_server.ports.run_reader import StepFilter
+from runengine_server.planner.compiled import CompiledWorkflow
+from runengine_server.ports.run_reader import RunIdentity, StepFilter
 from runengine_server.service.authorization import require
 from runengine_server.service.message_size import MESSAGE_BYTES_MAX, step_bytes
 from runengine_server.service.messages import ListStepsRequest, StepPage
+from runengine_server.service.miss_details import MISSES_AT_ONCE_MAX, MissDetails, has_details
 from runengine_server.service.page_tokens import decode_page_token, encode_page_token, page_size
 from runengine_server.service.run_lookup import ReadRuns, find_run, placed_steps, run_not_found
 from runengine_server.service.step_inputs import StepInputs
@@ -44,7 +46,8 @@ async def list_steps(read: ReadRuns, caller: Caller, request: ListStepsRequest) 
     if found is None:
         raise run_not_found(request.run_id)
     placed = placed_steps(read, run, compiled, found.steps)
-    steps = await _fitting(placed, StepInputs(read, run, compiled) if request.is_full else None)
+    details = _FullView(read, run, compiled) if request.is_full else None
+    steps = await _fitting(placed, details)
     token = ""
     if len(steps) < len(placed):
         token = encode_page_token([placed[len(steps)][0]], bound_to)
@@ -53,15 +56,42 @@ async def list_steps(read: ReadRuns, caller: Caller, request: ListStepsRequest) 
     return StepPage(steps=tuple(steps), next_page_token=token, as_of_sequence=found.row.run.last_sequence)
 
 
-async def _fitting(placed: Sequence[tuple[StepNo, Step]], inputs: StepInputs | None) -> list[Step]:
-    """As many of the first steps as fit into a message, at least one; inputs are derived one by one until then."""
+class _FullView:
+    """Adds to the steps of one page what is derived: inputs, and what the input of a cache miss changed from."""
+
+    def __init__(self, read: ReadRuns, run: RunIdentity, compiled: CompiledWorkflow) -> None:
+        self._inputs = StepInputs(read, run, compiled)
+        self._misses = MissDetails(read, run, compiled)
+
+    async def prepare(self, steps: Sequence[Step]) -> None:
+        """What all of these steps need is looked up."""
+        await self._misses.find(steps)
+
+    async def of(self, number: StepNo, step: Step) -> Step:
+        """The step with its derived fields."""
+        traced = await self._inputs.traced(number, step) if step.input_hash else None
+        detail = await self._misses.complete(step, traced)
+        return replace(detail.step, input=None if traced is None else traced.value)
+
+
+async def _fitting(placed: Sequence[tuple[StepNo, Step]], view: _FullView | None) -> list[Step]:
+    """As many of the first steps as fit into a message and are cheap enough to complete, at least one."""
+    if view is not None:
+        placed = _completable(placed)
+        await view.prepare([step for _, step in placed])
     steps: list[Step] = []
     spent = 0
     for number, step in placed:
-        if inputs is not None:
-            step = replace(step, input=await inputs.of(number, step))
+        if view is not None:
+            step = await view.of(number, step)
         spent += step_bytes(step)
         if steps and spent > MESSAGE_BYTES_MAX:
             break
         steps.append(step)
     return steps
+
+
+def _completable(placed: Sequence[tuple[StepNo, Step]]) -> Sequence[tuple[StepNo, Step]]:
+    """The steps up to the last miss whose details may be derived at once."""
+    misses = [place for place, (_, step) in enumerate(placed) if has_details(step)]
+    return placed if len(misses) <= MISSES_AT_ONCE_MAX else placed[: misses[MISSES_AT_ONCE_MAX]]

@@ -12,6 +12,7 @@ from runengine_server.domain.plan import RebuildPlan
 from runengine_server.domain.run import Run, Step
 from runengine_server.domain.states import CacheMode, FailurePolicy, RunStatus, StepStatus, TriggerType
 from runengine_server.domain.workflow import Workflow
+from runengine_server.ports.cache_admin import FiledEntry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +184,57 @@ class RegisterWorkflowAnswer:
     workflow: Workflow
     is_created: bool
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListCacheEntriesRequest:
+    """Filter and page of cache entries, newest first; an empty name means any."""
+
+    page_size: int = 0
+    page_token: str = ""
+    workflow_name: str = ""
+    step_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheEntryPage:
+    """Cache entries, newest first; empty token on the last page."""
+
+    entries: tuple[FiledEntry, ...]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvalidateCacheRequest:
+    """Remove the entries that match every field that is set, or only count them; `reason` is for the audit log."""
+
+    key: str = ""
+    workflow_name: str = ""
+    step_id: str = ""
+    source_run_id: str = ""
+    skill_id: str = ""
+    cache_version: str = ""
+    created_before: datetime | None = None
+    validate_only: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheStats:
+    """How the cache served one step of one workflow."""
+
+    workflow_name: str
+    step_id: StepId
+    hot_hits: int
+    cold_hits: int
+    misses: int
+    joined: int
+
+    @property
+    def hit_rate(self) -> float:
+        """Answers that saved an execution per question, 0 … 1; 0 without any."""
+        served = self.hot_hits + self.cold_hits + self.joined
+        return served / (served + self.misses) if served else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

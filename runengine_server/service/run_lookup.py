@@ -11,9 +11,11 @@ from runengine_server.domain.ids import RunId, StepId, StepNo, WorkflowDigest
 from runengine_server.domain.run import Run, Step
 from runengine_server.domain.states import StepStatus
 from runengine_server.planner.compiled import CompiledWorkflow
+from runengine_server.ports.lineage_reader import LineageReader
 from runengine_server.ports.progress import ProgressBoard
 from runengine_server.ports.run_reader import RunIdentity, RunReader, RunRow
 from runengine_server.ports.run_store import RunStore
+from runengine_server.ports.step_history import StepHistory
 
 
 class CompiledWorkflows(Protocol):
@@ -25,12 +27,14 @@ class CompiledWorkflows(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadRuns:
-    """What it takes to read runs; `store` serves the inputs of steps, which are derived."""
+    """What it takes to read runs; `store` serves the inputs of steps, which are derived, `history` explanations."""
 
     reader: RunReader
     workflows: CompiledWorkflows
     store: RunStore
     progress: ProgressBoard
+    history: StepHistory
+    lineage: LineageReader
 
 
 def run_not_found(run_id: str) -> NotFoundError:

@@ -4,17 +4,25 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from runengine_server.domain.caller import Caller
+from runengine_server.domain.lineage import Lineage
 from runengine_server.domain.run import Run
 from runengine_server.domain.workflow import Workflow
+from runengine_server.ports.cache_admin import FiledEntry, MatchingEntries
 from runengine_server.service.messages import (
     ArtifactPage,
+    CacheEntryPage,
+    CacheStats,
     CancelAnswer,
+    InvalidateCacheRequest,
     ListArtifactsRequest,
+    ListCacheEntriesRequest,
     ListRunsRequest,
     ListStepsRequest,
     RegisterWorkflowAnswer,
     RetryRunRequest,
+    RunComparison,
     RunPage,
+    StepExplanation,
     StepPage,
     TriggerAnswer,
     TriggerRequest,
@@ -52,6 +60,15 @@ class Services(Protocol):
     async def list_artifacts(self, caller: Caller, request: ListArtifactsRequest) -> ArtifactPage:
         """Read a run's artifacts, those of reused steps included."""
 
+    async def explain_step(self, caller: Caller, run_id: str, step_id: str) -> StepExplanation:
+        """Say why a step is as it is."""
+
+    async def compare_runs(self, caller: Caller, left_run_id: str, right_run_id: str) -> RunComparison:
+        """Compare two runs of a workflow step by step."""
+
+    async def get_lineage(self, caller: Caller, artifact_id: str, depth: int) -> Lineage:
+        """Say what an artifact was made from, some generations back; 0 means ten."""
+
     def watch_run(self, caller: Caller, request: WatchRequest) -> AsyncIterator[WatchMessage]:
         """Follow a run's events to its end."""
 
@@ -67,3 +84,15 @@ class Services(Protocol):
         self, caller: Caller, *, page_size: int, page_token: str, all_versions: bool
     ) -> WorkflowPage:
         """Read workflows by name."""
+
+    async def get_cache_entry(self, caller: Caller, key: str, *, include_output: bool) -> FiledEntry:
+        """Read one cache entry."""
+
+    async def list_cache_entries(self, caller: Caller, request: ListCacheEntriesRequest) -> CacheEntryPage:
+        """Read cache entries, newest first."""
+
+    async def invalidate_cache(self, caller: Caller, request: InvalidateCacheRequest) -> MatchingEntries:
+        """Remove cache entries from both tiers, or count what would go."""
+
+    async def get_cache_stats(self, caller: Caller, workflow_name: str) -> tuple[CacheStats, ...]:
+        """Count hits and misses by workflow and step."""

@@ -7,11 +7,15 @@ from runengine_server.domain.ids import RunKey, StepId, StepNo
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.run import Step
 from runengine_server.planner.compiled import CompiledWorkflow
+from runengine_server.planner.input_changes import TracedInput
 from runengine_server.planner.step_input import RunScope, StepInput, StepValue, change_value, resolve_input
 from runengine_server.ports.run_reader import RunIdentity
 from runengine_server.ports.run_store import RunFacts
 from runengine_server.service.planning import step_value
 from runengine_server.service.run_lookup import ReadRuns
+
+VALUES_BYTES_MAX = 32 * 2**20
+"""Beyond it what was loaded is forgotten before the next input is derived."""
 
 
 class StepInputs:
@@ -24,21 +28,25 @@ class StepInputs:
         self._compiled = compiled
         self._facts: dict[RunKey, RunFacts | None] = {}
         self._values: dict[tuple[RunKey, StepNo], StepValue] = {}
+        self._values_bytes = 0
 
     async def of(self, number: StepNo, step: Step) -> JsonObject | None:
-        """The input whose hash the step carries; None while it is unresolved or when it can no longer be derived.
+        """The input whose hash the step carries; None while it is unresolved or when it can no longer be derived."""
+        traced = await self.traced(number, step) if step.input_hash else None
+        return None if traced is None else traced.value
+
+    async def traced(self, number: StepNo, step: Step) -> TracedInput | None:
+        """The input with what it was resolved from; None when it can no longer be derived.
 
         A reused step's input is its producer's, which a selector that reads `run` resolves differently here: then it
-        is derived where it was executed.
+        is derived where it was executed. A step that carries no hash yet gets the input it would have now.
         """
-        if not step.input_hash:
-            return None
-        body = await self._derive(self._run.key, self._compiled, number, step.input_hash)
-        if body is None and step.source_run_id not in (None, self._run.run_id):
-            body = await self._derive_at_producer(step)
-        return None if body is None else cast(JsonObject, parse_json(body))
+        found = await self._derive(self._run.key, self._compiled, number, step.input_hash)
+        if found is None and step.source_run_id not in (None, self._run.run_id):
+            found = await self._derive_at_producer(step)
+        return found
 
-    async def _derive_at_producer(self, step: Step) -> bytes | None:
+    async def _derive_at_producer(self, step: Step) -> TracedInput | None:
         assert step.source_run_id is not None
         producer = await self._read.reader.find(self._run.tenant, step.source_run_id)
         if producer is None:
@@ -49,7 +57,9 @@ class StepInputs:
             return None
         return await self._derive(producer.key, compiled, number, step.input_hash)
 
-    async def _derive(self, run: RunKey, compiled: CompiledWorkflow, number: StepNo, input_hash: str) -> bytes | None:
+    async def _derive(
+        self, run: RunKey, compiled: CompiledWorkflow, number: StepNo, input_hash: str
+    ) -> TracedInput | None:
         facts = await self._load_facts(run)
         if facts is None:
             return None
@@ -59,14 +69,23 @@ class StepInputs:
         await self._load_values(list(places.values()))
         if any(place not in self._values for place in places.values()):
             return None
+        values = {step_id: self._values[place] for step_id, place in places.items()}
         scope = RunScope(
             trigger=facts.payload,
             change=change_value(facts.change),
             run={"id": facts.run_id, "workflowName": facts.workflow_name},
-            value_of=lambda step_id: self._values[places[step_id]],
+            value_of=values.__getitem__,
         )
         resolved = resolve_input(compiled, number, scope)
-        return resolved.body if isinstance(resolved, StepInput) and resolved.hash == input_hash else None
+        if not isinstance(resolved, StepInput) or resolved.hash != (input_hash or resolved.hash):
+            return None
+        return TracedInput(
+            value=cast(JsonObject, parse_json(resolved.body)),
+            size_bytes=len(resolved.body),
+            selector=compiled.selectors[number],
+            scope=scope,
+            values=values,
+        )
 
     async def _load_facts(self, run: RunKey) -> RunFacts | None:
         if run not in self._facts:
@@ -74,7 +93,11 @@ class StepInputs:
         return self._facts[run]
 
     async def _load_values(self, places: list[tuple[RunKey, StepNo]]) -> None:
+        if self._values_bytes > VALUES_BYTES_MAX:
+            self._values.clear()
+            self._values_bytes = 0
         missing = [place for place in places if place not in self._values]
         if missing:
             stored = await self._read.store.outputs(missing)
             self._values.update((place, step_value(output)) for place, output in stored.items())
+            self._values_bytes += sum(len(output.body) for output in stored.values())

@@ -4,24 +4,40 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from runengine_server.domain.caller import Caller
+from runengine_server.domain.lineage import Lineage
 from runengine_server.domain.run import Run
 from runengine_server.domain.workflow import Workflow
+from runengine_server.ports.cache_admin import FiledEntry, MatchingEntries
+from runengine_server.service.cache_keys import ManageCache
 from runengine_server.service.cancel_run import CancelRuns, cancel_run
+from runengine_server.service.compare_runs import compare_runs
+from runengine_server.service.explain_step import explain_step
+from runengine_server.service.get_cache_entry import get_cache_entry
+from runengine_server.service.get_cache_stats import get_cache_stats
+from runengine_server.service.get_lineage import get_lineage
 from runengine_server.service.get_run import get_run
 from runengine_server.service.get_workflow import get_workflow
+from runengine_server.service.invalidate_cache import invalidate_cache
 from runengine_server.service.list_artifacts import list_artifacts
+from runengine_server.service.list_cache_entries import list_cache_entries
 from runengine_server.service.list_runs import list_runs
 from runengine_server.service.list_steps import list_steps
 from runengine_server.service.list_workflows import list_workflows
 from runengine_server.service.messages import (
     ArtifactPage,
+    CacheEntryPage,
+    CacheStats,
     CancelAnswer,
+    InvalidateCacheRequest,
     ListArtifactsRequest,
+    ListCacheEntriesRequest,
     ListRunsRequest,
     ListStepsRequest,
     RegisterWorkflowAnswer,
     RetryRunRequest,
+    RunComparison,
     RunPage,
+    StepExplanation,
     StepPage,
     TriggerAnswer,
     TriggerRequest,
@@ -48,6 +64,7 @@ class UseCases:
     watch: WatchRuns
     cancel: CancelRuns
     registry: Registry
+    cache: ManageCache
 
     async def trigger_run(self, caller: Caller, request: TriggerRequest) -> TriggerAnswer:
         """See service/trigger_run.py."""
@@ -81,6 +98,18 @@ class UseCases:
         """See service/list_artifacts.py."""
         return await list_artifacts(self.read, caller, request)
 
+    async def explain_step(self, caller: Caller, run_id: str, step_id: str) -> StepExplanation:
+        """See service/explain_step.py."""
+        return await explain_step(self.read, caller, run_id, step_id)
+
+    async def compare_runs(self, caller: Caller, left_run_id: str, right_run_id: str) -> RunComparison:
+        """See service/compare_runs.py."""
+        return await compare_runs(self.read, caller, left_run_id, right_run_id)
+
+    async def get_lineage(self, caller: Caller, artifact_id: str, depth: int) -> Lineage:
+        """See service/get_lineage.py."""
+        return await get_lineage(self.read, caller, artifact_id, depth)
+
     def watch_run(self, caller: Caller, request: WatchRequest) -> AsyncIterator[WatchMessage]:
         """See service/watch_run.py."""
         return watch_run(self.watch, caller, request)
@@ -102,3 +131,19 @@ class UseCases:
         return await list_workflows(
             self.registry.store, caller, page_size=page_size, page_token=page_token, all_versions=all_versions
         )
+
+    async def get_cache_entry(self, caller: Caller, key: str, *, include_output: bool) -> FiledEntry:
+        """See service/get_cache_entry.py."""
+        return await get_cache_entry(self.cache, caller, key, include_output=include_output)
+
+    async def list_cache_entries(self, caller: Caller, request: ListCacheEntriesRequest) -> CacheEntryPage:
+        """See service/list_cache_entries.py."""
+        return await list_cache_entries(self.cache, caller, request)
+
+    async def invalidate_cache(self, caller: Caller, request: InvalidateCacheRequest) -> MatchingEntries:
+        """See service/invalidate_cache.py."""
+        return await invalidate_cache(self.cache, caller, request)
+
+    async def get_cache_stats(self, caller: Caller, workflow_name: str) -> tuple[CacheStats, ...]:
+        """See service/get_cache_stats.py."""
+        return await get_cache_stats(self.cache, caller, workflow_name)

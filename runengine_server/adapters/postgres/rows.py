@@ -135,19 +135,24 @@ def artifact(
         id=artifact_id,
         run_id=run.run_id,
         step_id=workflow.steps[row["step"]].step_id,
-        produced=ProducedArtifact(
-            media_type=row["media_type"],
-            uri=row["uri"],
-            content_hash=row["content_hash"].hex(),
-            size_bytes=row["size_bytes"],
-            filename=row["filename"],
-            metadata=cast(JsonObject, decode_json(row["metadata"])),
-            made_from=tuple(cast("list[str]", decode_json(row["made_from"]))),
-        ),
+        produced=produced_artifact(row),
         created_at=row["created_at"],
         source=source,
         source_run_id=source_run,
         skill_id=row["skill_id"],
+    )
+
+
+def produced_artifact(row: asyncpg.Record) -> ProducedArtifact:
+    """What a skill said of an artifact, from a row that carries its columns."""
+    return ProducedArtifact(
+        media_type=row["media_type"],
+        uri=row["uri"],
+        content_hash=row["content_hash"].hex(),
+        size_bytes=row["size_bytes"],
+        filename=row["filename"],
+        metadata=cast(JsonObject, decode_json(row["metadata"])),
+        made_from=tuple(cast("list[str]", decode_json(row["made_from"]))),
     )
 
 

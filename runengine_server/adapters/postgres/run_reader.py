@@ -69,7 +69,7 @@ class PostgresRunReader:
             where.trigger_type,
             limit,
         ]
-        query = "runs_find"
+        query = "workflow_runs_find" if where.workflow_name else "runs_find"
         if where.base_run_id is not None:
             query = "runs_find_based"
             arguments.append(where.base_run_id)

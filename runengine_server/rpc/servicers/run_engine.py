@@ -12,7 +12,9 @@ import grpc
 from runengine_client.pb.runengine.v1 import run_engine_pb2 as pb
 from runengine_client.pb.runengine.v1 import run_engine_pb2_grpc, run_pb2
 from runengine_server.rpc.caller import current_caller
+from runengine_server.rpc.conversion.comparison import comparison_to_proto
 from runengine_server.rpc.conversion.event import watch_message_to_proto
+from runengine_server.rpc.conversion.lineage import lineage_to_proto
 from runengine_server.rpc.conversion.plan import plan_to_proto
 from runengine_server.rpc.conversion.problems import Problems
 from runengine_server.rpc.conversion.request import (
@@ -112,6 +114,22 @@ class RunEngineServicer(run_engine_pb2_grpc.RunEngineServicer):
             artifacts=[artifact_to_proto(artifact) for artifact in page.artifacts],
             next_page_token=page.next_page_token,
         )
+
+    async def ExplainStep(self, request: pb.ExplainStepRequest, context: Context) -> pb.ExplainStepResponse:
+        """Say why a step is as it is."""
+        explanation = await self._services.explain_step(current_caller(), request.run_id, request.step_id)
+        return pb.ExplainStepResponse(step=step_to_proto(explanation.step), text=explanation.text)
+
+    async def CompareRuns(self, request: pb.CompareRunsRequest, context: Context) -> pb.CompareRunsResponse:
+        """Compare two runs of a workflow."""
+        comparison = await self._services.compare_runs(current_caller(), request.left_run_id, request.right_run_id)
+        # thousands of steps
+        return await anyio.to_thread.run_sync(comparison_to_proto, comparison)
+
+    async def GetLineage(self, request: pb.GetLineageRequest, context: Context) -> pb.GetLineageResponse:
+        """Say what an artifact was made from."""
+        lineage = await self._services.get_lineage(current_caller(), request.artifact_id, request.depth)
+        return lineage_to_proto(lineage)
 
     async def WatchRun(
         self, request: pb.WatchRunRequest, context: Context

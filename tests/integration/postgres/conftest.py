@@ -13,8 +13,10 @@ import pytest
 from runengine_server.adapters.postgres.database import PINNED_PLANS, Database, open_database
 from runengine_server.adapters.postgres.event_hub import EventHub
 from runengine_server.adapters.postgres.event_log import PostgresEventLog
+from runengine_server.adapters.postgres.lineage_reader import PostgresLineageReader
 from runengine_server.adapters.postgres.run_reader import PostgresRunReader
 from runengine_server.adapters.postgres.run_store import PostgresRunStore
+from runengine_server.adapters.postgres.step_history import PostgresStepHistory
 from runengine_server.adapters.postgres.step_queue import PostgresEngineRegistry, PostgresStepQueue
 from runengine_server.domain.artifact import ProducedArtifact
 from runengine_server.domain.cache import CacheDecision
@@ -161,7 +163,11 @@ class World:
         compiled = self.known.setdefault(workflow.digest, compile_workflow(workflow))
         reused = reused or {}
         payload = {"brief": "happy"} if payload is None else payload
-        waiting = [sum(need not in reused for need in needs) for needs in compiled.dependencies]
+        # Steps that are done wait for nothing: counting down never brings them back to zero.
+        waiting = [
+            0 if n in reused else sum(need not in reused for need in needs)
+            for n, needs in enumerate(compiled.dependencies)
+        ]
         run_id = RunId(str(uuid4()))
         created = await self.store.create(
             NewRun(
@@ -284,6 +290,8 @@ async def world(database_url: str) -> AsyncIterator[World]:
             workflows=_Known(known),
             store=store,
             progress=InMemoryProgressBoard(),
+            history=PostgresStepHistory(database),
+            lineage=PostgresLineageReader(database),
         )
         engine = await PostgresEngineRegistry(database).register(str(uuid4()), "test", 3600.0)
         async with anyio.create_task_group() as tasks:

@@ -21,6 +21,22 @@ WHERE r.tenant = $1::text
 ORDER BY r.run DESC
 LIMIT $9::integer
 
+-- name: workflow_runs_find
+-- As runs_find, for the runs of one workflow; walks runs_by_workflow.
+SELECT r.run
+FROM runs AS r
+JOIN run_progress AS p ON p.run = r.run
+WHERE r.tenant = $1::text
+    AND r.run < coalesce($2::bigint, 9223372036854775807)
+    AND r.workflow_name = $3::text
+    AND (cardinality($4::smallint[]) = 0 OR p.status = ANY ($4))
+    AND ($5::jsonb = '{}' OR r.labels @> $5)
+    AND ($6::timestamptz IS NULL OR r.created_at >= $6)
+    AND ($7::timestamptz IS NULL OR r.created_at < $7)
+    AND ($8::smallint IS NULL OR r.trigger_type = $8)
+ORDER BY r.run DESC
+LIMIT $9::integer
+
 -- name: runs_find_based
 -- As runs_find, for the runs directly based on one; walks runs_by_base.
 SELECT r.run
@@ -56,10 +72,15 @@ JOIN run_progress AS p ON p.run = r.run
 LEFT JOIN runs AS base ON base.run = r.base_run
 LEFT JOIN runs AS root ON root.run = r.root_run
 LEFT JOIN LATERAL (
-    SELECT sum(extract(epoch FROM made.ended_at - made.started_at))::double precision AS seconds
+    SELECT sum(extract(epoch FROM made.ended_at - made.begun_at))::double precision AS seconds
     FROM step_results AS s
     CROSS JOIN LATERAL (
-        SELECT m.ended_at, m.started_at
+        SELECT
+            m.ended_at,
+            CASE
+                WHEN m.lease_epoch > m.attempt THEN attempt_begun_at(m.run, m.step, m.attempt, m.started_at)
+                ELSE m.started_at
+            END AS begun_at
         FROM step_results AS m
         WHERE m.run = s.producer_run AND m.step = s.producer_step AND m.source = 1
         LIMIT 1

@@ -12,7 +12,18 @@ SELECT
     END AS attempt,
     coalesce(s.lease_losses, q.lease_losses, 0) AS lease_losses,
     coalesce(s.ready_at, q.ready_at) AS ready_at,
-    coalesce(s.started_at, q.leased_at, tried.started_at) AS started_at,
+    coalesce(
+        CASE
+            WHEN s.source = 1 AND s.lease_epoch > s.attempt THEN attempt_begun_at($1, s.step, s.attempt, s.started_at)
+            ELSE s.started_at
+        END,
+        CASE
+            WHEN q.engine IS NOT NULL AND q.lease_epoch > q.attempt
+                THEN attempt_begun_at($1, q.step, q.attempt, q.leased_at)
+            ELSE q.leased_at
+        END,
+        tried.started_at
+    ) AS started_at,
     s.ended_at,
     CASE WHEN q.engine IS NULL AND q.available_at > clock_timestamp() THEN q.available_at END AS next_attempt_at,
     coalesce(s.error, tried.error) AS error,

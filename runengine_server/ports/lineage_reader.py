@@ -1,0 +1,46 @@
+"""Artifacts by what made them, across runs: what a lineage is put together from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from runengine_server.domain.artifact import Artifact
+from runengine_server.domain.ids import RunKey, StepNo, Tenant, WorkflowDigest
+
+StepPlace = tuple[RunKey, StepNo]
+"""A step of a run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeArtifact:
+    """An artifact and the step that made it; `artifact.step_id` is left for the workflow to name.
+
+    `workflow_digest` is None, and `artifact.run_id` empty, when retention has removed the run.
+    """
+
+    place: StepPlace
+    ordinal: int
+    workflow_digest: WorkflowDigest | None
+    artifact: Artifact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputMaker:
+    """The step that executed what another step has as its output; digest as in MadeArtifact."""
+
+    place: StepPlace
+    workflow_digest: WorkflowDigest | None
+    has_artifacts: bool
+
+
+class LineageReader(Protocol):
+    """Reads artifacts of one tenant."""
+
+    async def artifact(self, tenant: Tenant, artifact_id: str) -> MadeArtifact | None:
+        """The tenant's artifact of that id (a UUID); None also for another tenant's."""
+
+    async def artifacts_of(self, tenant: Tenant, places: Sequence[StepPlace], limit: int) -> Sequence[MadeArtifact]:
+        """What these steps made, in order of place and ordinal, at most `limit`."""
+
+    async def makers(self, places: Sequence[StepPlace]) -> Mapping[StepPlace, OutputMaker]:
+        """Who made the output of each of these steps, of those that have one."""
