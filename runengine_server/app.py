@@ -37,12 +37,9 @@ from runengine_server.adapters.tokens.static_tokens import StaticTokens
 from runengine_server.adapters.valkey.output_cache import open_valkey_cache
 from runengine_server.config import ConfigurationError, Settings
 from runengine_server.domain.errors import UnavailableError
-from runengine_server.domain.ids import RunKey
-from runengine_server.domain.plan import RebuildPlan
 from runengine_server.ports.authenticator import Authenticator
 from runengine_server.ports.observer import Observer
 from runengine_server.ports.output_cache import OutputCache
-from runengine_server.ports.run_store import RunFacts
 from runengine_server.ports.skill_runner import SkillRunner
 from runengine_server.rpc.server import RpcServer
 from runengine_server.rpc.settings import RpcSettings, TlsFiles
@@ -57,6 +54,7 @@ from runengine_server.service.start_run import StartRuns
 from runengine_server.service.use_cases import UseCases
 from runengine_server.service.watch_run import WatchRuns
 from runengine_server.service.workflow_catalogue import WorkflowCatalogue
+from runengine_server.signals import Signals, WatcherObserver
 from runengine_server.workflow_directory import register_workflow_dir
 
 PARTITIONS_S = 60.0
@@ -82,54 +80,6 @@ class Engine:
     services: UseCases
     scheduler: Scheduler
     rpc: RpcServer
-
-
-@dataclass(slots=True)
-class Signals:
-    """WorkSignal: this process at once, the others by hint."""
-
-    hints: PostgresHints
-    scheduler: Scheduler | None = None
-
-    def run_created(self, facts: RunFacts, plan: RebuildPlan, *, has_ready_steps: bool) -> None:
-        """A run exists."""
-        assert self.scheduler is not None, "set before anything is served"
-        self.scheduler.run_created(facts, plan, has_ready_steps=has_ready_steps)
-        if has_ready_steps and self.scheduler.is_busy:
-            self.hints.announce_ready(is_local=False)
-
-    def run_cancelled(self, run: RunKey) -> None:
-        """A run was cancelled."""
-        self.hints.announce_cancelled([run])
-        self.hints.announce_events([run])
-
-    def wake(self) -> None:
-        """Steps may be ready."""
-        if self.scheduler is not None:
-            self.scheduler.wake()
-
-    def permits_freed(self) -> None:
-        """Another process gave permits back."""
-        if self.scheduler is not None:
-            self.scheduler.permits_freed()
-
-    def cancel_attempts(self, runs: Any) -> None:
-        """These runs were stopped somewhere."""
-        if self.scheduler is not None:
-            self.scheduler.cancel_attempts(list(runs))
-
-
-class WatcherObserver(ObserverGroup):
-    """Hears the one fact that watchers need; silent about the rest."""
-
-    def __init__(self, hints: PostgresHints) -> None:
-        """Announce through `hints`."""
-        super().__init__([])
-        self._hints = hints
-
-    def runs_changed(self, runs: Any) -> None:
-        """These runs have new events."""
-        self._hints.announce_events(runs)
 
 
 @asynccontextmanager

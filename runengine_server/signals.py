@@ -1,0 +1,59 @@
+"""Part of the composition: who hears, in this process and in others, that there is work, news or an end to it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from runengine_server.adapters.postgres.event_hints import PostgresHints
+from runengine_server.adapters.telemetry.observer_group import ObserverGroup
+from runengine_server.domain.ids import RunKey
+from runengine_server.domain.plan import RebuildPlan
+from runengine_server.ports.run_store import RunFacts
+from runengine_server.scheduler.scheduler import Scheduler
+
+
+@dataclass(slots=True)
+class Signals:
+    """WorkSignal: this process at once, the others by hint."""
+
+    hints: PostgresHints
+    scheduler: Scheduler | None = None
+
+    def run_created(self, facts: RunFacts, plan: RebuildPlan, *, has_ready_steps: bool) -> None:
+        """A run exists."""
+        assert self.scheduler is not None, "set before anything is served"
+        self.scheduler.run_created(facts, plan, has_ready_steps=has_ready_steps)
+        if has_ready_steps and self.scheduler.is_busy:
+            self.hints.announce_ready(is_local=False)
+
+    def run_cancelled(self, run: RunKey) -> None:
+        """A run was cancelled."""
+        self.hints.announce_cancelled([run])
+        self.hints.announce_events([run])
+
+    def wake(self) -> None:
+        """Steps may be ready."""
+        if self.scheduler is not None:
+            self.scheduler.wake()
+
+    def permits_freed(self) -> None:
+        """Another process gave permits back."""
+        if self.scheduler is not None:
+            self.scheduler.permits_freed()
+
+    def cancel_attempts(self, runs: Any) -> None:
+        """These runs were stopped somewhere."""
+        if self.scheduler is not None:
+            self.scheduler.cancel_attempts(list(runs))
+
+
+class WatcherObserver(ObserverGroup):
+    """Hears the one fact that watchers need; silent about the rest."""
+
+    def __init__(self, hints: PostgresHints) -> None:
+        """Announce through `hints`."""
+        super().__init__([])
+        self._hints = hints
+
+    def runs_changed(self, runs: Any) -> None:
+        """These runs have new events."""
+        self._hints.announce_events(runs)
