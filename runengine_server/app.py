@@ -14,6 +14,7 @@ import anyio
 from runengine_server.adapters.cache.observed import ObservedOutputCache
 from runengine_server.adapters.cache.shared import SharedOutputCache
 from runengine_server.adapters.cache.tiered import TieredOutputCache
+from runengine_server.adapters.postgres.cache_admin import PostgresCacheAdmin
 from runengine_server.adapters.postgres.cold_cache import PostgresOutputCache
 from runengine_server.adapters.postgres.database import PINNED_PLANS, Database, open_database
 from runengine_server.adapters.postgres.event_hints import PostgresHints
@@ -45,6 +46,7 @@ from runengine_server.rpc.server import RpcServer
 from runengine_server.rpc.settings import RpcSettings, TlsFiles
 from runengine_server.scheduler.assembly import assemble_scheduler
 from runengine_server.scheduler.scheduler import Scheduler
+from runengine_server.service.cache_keys import ManageCache
 from runengine_server.service.cancel_run import CancelRuns
 from runengine_server.service.event_reads import EventPoller, SharedEventReads
 from runengine_server.service.progress_board import InMemoryProgressBoard
@@ -221,6 +223,7 @@ def _use_cases(
         watch=WatchRuns(read=read, events=SharedEventReads(shared.events), hints=hub, clock=SystemClock()),
         cancel=CancelRuns(read=read, store=shared.store, signal=signals, observer=shared.observer),
         registry=Registry(store=shared.workflows, skills=shared.skills),
+        cache=ManageCache(admin=PostgresCacheAdmin(databases.general), workflows=catalogue),
     )
 
 
@@ -319,7 +322,9 @@ def _only(group: ExceptionGroup[Exception]) -> Exception:
 
 
 @asynccontextmanager
-async def _tiers(settings: Settings, database: Database, cold: OutputCache) -> AsyncIterator[TieredOutputCache | None]:
+async def _tiers(
+    settings: Settings, database: Database, cold: PostgresOutputCache
+) -> AsyncIterator[TieredOutputCache | None]:
     if settings.redis_url is None:
         yield None
         return

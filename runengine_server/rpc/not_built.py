@@ -9,9 +9,6 @@ from google.protobuf.message import Message
 from runengine_client.pb.runengine.v1 import workflow_pb2
 from runengine_server.domain.errors import NotYetImplementedError
 
-_ENGINE = "/runengine.v1.RunEngine"
-_CACHE = "/runengine.v1.CacheAdminService"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnbuiltField:
@@ -23,14 +20,7 @@ class UnbuiltField:
 _WORKFLOW_FIELDS: Final = (UnbuiltField(path="steps.verify_artifacts"),)
 """Of a definition, however it reaches the server: in a request, or in a file of the workflow directory."""
 
-UNBUILT_RPCS: Final = frozenset(
-    {
-        f"{_CACHE}/GetCacheEntry",
-        f"{_CACHE}/ListCacheEntries",
-        f"{_CACHE}/InvalidateCache",
-        f"{_CACHE}/GetCacheStats",
-    }
-)
+UNBUILT_RPCS: Final[frozenset[str]] = frozenset()
 
 UNBUILT_FIELDS: Final[Mapping[str, tuple[UnbuiltField, ...]]] = {
     "/runengine.v1.WorkflowRegistryService/RegisterWorkflow": tuple(

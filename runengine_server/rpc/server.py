@@ -110,14 +110,11 @@ class RpcServer:
         recorder = _MethodRecorder(self._server)
         server = cast("grpc.aio.Server", recorder)
         run_engine_pb2_grpc.add_RunEngineServicer_to_server(
-            RunEngineServicer(services, self._watches),  # type: ignore[abstract]  # the guard refuses what is missing
+            RunEngineServicer(services, self._watches),
             server,
         )
         workflow_pb2_grpc.add_WorkflowRegistryServiceServicer_to_server(WorkflowRegistryServicer(services), server)
-        cache_pb2_grpc.add_CacheAdminServiceServicer_to_server(
-            CacheAdminServicer(),  # type: ignore[abstract]  # the guard refuses what is missing
-            server,
-        )
+        cache_pb2_grpc.add_CacheAdminServiceServicer_to_server(CacheAdminServicer(services), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if has_reflection:
             names = (*SERVICE_NAMES, "grpc.health.v1.Health", reflection.SERVICE_NAME)
