@@ -42,6 +42,16 @@ def update_impact(
     return impact
 
 
+def extend_impact(impact: Impact, compiled: CompiledWorkflow, step: StepNo) -> None:
+    """Add what is downstream of a step; looks no further where a step is affected already, for then all below it is."""
+    pending = [step]
+    while pending:
+        for dependent in compiled.dependents[pending.pop()]:
+            if dependent not in impact:
+                impact[dependent] = PlanReason.DOWNSTREAM
+                pending.append(dependent)
+
+
 def retry_impact(
     retried: Sequence[tuple[PlanAction, PlanReason]], mode: CacheMode, missing: Collection[StepNo]
 ) -> Impact:

@@ -30,7 +30,7 @@ from runengine_server.planner.decision import (
     is_execution_certain,
     step_cache_mode,
 )
-from runengine_server.planner.impact import Impact, initial_impact, retry_impact, update_impact
+from runengine_server.planner.impact import Impact, extend_impact, initial_impact, retry_impact, update_impact
 from runengine_server.planner.plan_digest import plan_digest
 from runengine_server.planner.step_input import RunScope, StepInput, StepValue, change_value, resolve_input
 from runengine_server.planner.version_match import (
@@ -162,7 +162,10 @@ class _Planner:
         yield from self._fetch(self._bound_reads([*suspects, *known]))
         widened = {step: found for step in suspects if (found := self._widen(step)) is not None}
         certain |= {step for step in widened if self._is_certain(step)}
-        inputs = {step: self._resolve(step, self._request.run_id) for step in [*known, *widened]}
+        inputs = {step: self._resolve(step, self._request.run_id) for step in known}
+        for step, found in widened.items():
+            is_run_read = self._compiled.selectors[step].reads.is_run_read
+            inputs[step] = self._resolve(step, self._request.run_id) if is_run_read else found
         yield from self._find_changes({**inputs, **widened})
         yield from self._settle({step: found for step, found in inputs.items() if step not in certain})
         for step in level:
@@ -219,9 +222,8 @@ class _Planner:
         resolved = self._resolve(step, base.producer_run_id)  # reads of `run` do not count as a change
         if not isinstance(resolved, Failure) and resolved.hash == base.input_hash:
             return None
-        for downstream in self._compiled.closure([step]):
-            self._affected.setdefault(downstream, PlanReason.DOWNSTREAM)
         self._affected[step] = PlanReason.WIDENED
+        extend_impact(self._affected, self._compiled, step)
         return resolved
 
     def _reads_what_changed(self, step: StepNo) -> bool:
