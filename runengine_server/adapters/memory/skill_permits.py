@@ -29,24 +29,22 @@ class MemorySkillPermits:
             rows = self._tables.permits.setdefault(claim.skill_id, {})
             for gone in rows.keys() - engines.keys():
                 del rows[gone]
-            before = rows[engine].held if engine in rows else 0
-            row = rows[engine] = PermitRow(
-                turn=turn,
-                limit=claim.limit,
-                wanted=claim.wanted,
-                asked_at=now,
-                held=min(before, claim.kept),
-                served=rows[engine].served if engine in rows else 0,
-            )
+            row = rows.setdefault(engine, PermitRow(turn=turn, limit=claim.limit, wanted=claim.wanted, asked_at=now))
+            row.turn, row.limit, row.wanted, row.asked_at = turn, claim.limit, claim.wanted, now
+            before = row.held
+            self._hold(row, min(before, claim.kept))
             target, free, is_another_short = self._share(engine, rows, now)
-            row.held = max(row.held, min(target, free))
-            if row.held > 0:
-                row.served = self._tables.permit_exchanges
+            self._hold(row, max(row.held, min(target, free)))
             is_freeing = is_freeing or (is_another_short and row.held < before)
             grants.append(PermitGrant(skill_id=claim.skill_id, held=row.held, target=target))
         if is_freeing:
             self._on_freed()
         return grants
+
+    def _hold(self, row: PermitRow, held: int) -> None:
+        if row.held > 0 or held > 0:
+            row.served = self._tables.permit_exchanges
+        row.held = held
 
     def _share(self, engine: EngineNo, rows: dict[EngineNo, PermitRow], now: float) -> tuple[int, int, bool]:
         """What the engine should hold, what others do not hold, and whether one of them holds less than its part."""

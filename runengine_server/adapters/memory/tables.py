@@ -122,7 +122,7 @@ class RunRecord:
 
 @dataclass(slots=True, kw_only=True)
 class PermitRow:
-    """What an engine wants and holds of a skill; `turn` of its latest exchange, `served` when it last held any."""
+    """What an engine wants and holds of a skill; `served` when it was last seen holding any."""
 
     turn: int
     limit: int

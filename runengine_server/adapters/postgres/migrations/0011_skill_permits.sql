@@ -23,7 +23,7 @@ COMMENT ON TABLE skill_permits IS
     'How many attempts of a skill an engine may run at once. Rows of engines without a row in engines count no more.';
 COMMENT ON COLUMN skill_permits.turn IS 'Of the engine''s latest exchange; an older one that arrives late changes nothing.';
 COMMENT ON COLUMN skill_permits.skill_limit IS 'As the runner told this engine; the lowest among engines counts.';
-COMMENT ON COLUMN skill_permits.served_at IS 'When the engine last said or heard that it holds any.';
+COMMENT ON COLUMN skill_permits.served_at IS 'When the engine was last seen holding any.';
 
 CREATE FUNCTION skill_permits_share(
     p_engine integer, p_skill text, at timestamptz, OUT target integer, OUT free integer, OUT is_another_short boolean
@@ -31,8 +31,9 @@ CREATE FUNCTION skill_permits_share(
 LANGUAGE plpgsql AS $$
 -- What is fair: every engine that wants permits gets an equal part of the limit or what it wants, if that is less; what
 -- nobody wants is spread over all engines, so that one alone holds everything and asks no more. Where there are fewer
--- permits than engines, those served longest ago come first, so that nobody starves. Wants not repeated for 2 s are those
--- of an engine that died or froze. free: what others do not hold. The caller holds the skill's row.
+-- permits than engines, a holder that asks makes room for who has been without the longest, so that nobody starves. Wants
+-- not repeated for 2 s are those of an engine that died or froze. free: what others do not hold. The caller holds the
+-- skill's row.
 DECLARE
     total integer;
     claimants integer;
@@ -55,7 +56,7 @@ BEGIN
         SELECT p.engine, p.held, least(p.wanted, total) AS wanted
         FROM skill_permits AS p
         WHERE p.skill_id = p_skill AND p.wanted > 0 AND p.asked_at > at - interval '2 seconds'
-        -- The last in line gets what rounding leaves.
+        -- The last in line get what rounding leaves.
         ORDER BY
             CASE WHEN claimants <= total THEN least(p.wanted, total) END,
             CASE WHEN claimants > total THEN p.served_at END DESC NULLS LAST,
@@ -115,7 +116,8 @@ BEGIN
         VALUES (p_skill[n], p_engine, p_turn, p_limit[n], p_wanted[n], 0, at)
         ON CONFLICT (skill_id, engine) DO UPDATE
         SET turn = p_turn, skill_limit = p_limit[n], wanted = p_wanted[n], asked_at = at,
-            held = least(p.held, p_kept[n]);
+            held = least(p.held, p_kept[n]),
+            served_at = CASE WHEN p.held > 0 THEN at ELSE p.served_at END;
         SELECT s.target, s.free, s.is_another_short INTO fair FROM skill_permits_share(p_engine, p_skill[n], at) AS s;
         s_skill[n] := p_skill[n];
         s_target[n] := fair.target;
