@@ -4,15 +4,16 @@ Skills are pure functions of their input, coarse enough that outputs often stay 
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import event, given
 from hypothesis import strategies as st
 
 from runengine_server.domain.canonical_json import canonical_bytes
-from runengine_server.domain.ids import SkillId, StepId, WorkflowDigest
+from runengine_server.domain.ids import RunId, SkillId, StepId, StepNo, WorkflowDigest
+from runengine_server.domain.json_pointer import changed_pointers
 from runengine_server.domain.json_value import JsonObject
-from runengine_server.domain.states import CacheMode, CacheScope, PlanAction
+from runengine_server.domain.states import CacheMode, CacheScope, PlanAction, PlanReason, RunStatus
 from runengine_server.domain.workflow import CachePolicy, StepDefinition, Workflow
 from runengine_server.planner.compiled import CompiledWorkflow, compile_workflow
 from runengine_server.service.trigger_update import update_message
@@ -31,6 +32,7 @@ class Update:
     base: int
     payload: JsonObject
     seeds: tuple[str, ...]
+    forced: tuple[str, ...]
     mode: CacheMode
     versions: dict[str, str | None]
 
@@ -76,6 +78,7 @@ def histories(draw: st.DrawFn) -> tuple[Workflow, tuple[int, ...], JsonObject, l
             base=draw(st.integers(0, number)),
             payload=draw(payloads),
             seeds=tuple(draw(st.lists(st.sampled_from(names), unique=True, max_size=3))),
+            forced=tuple(draw(st.lists(st.sampled_from(names), unique=True, max_size=1))),
             mode=draw(st.sampled_from(CacheMode)),
             versions=dict.fromkeys(
                 draw(st.sets(st.sampled_from(names), max_size=2)), draw(st.sampled_from(["1", "2", None]))
@@ -95,13 +98,46 @@ def test_what_is_planned_is_what_happens(history: tuple[Workflow, tuple[int, ...
     _check(bench, bench.request(payload, run=1), done[0])
     for update in updates:
         bench.versions.update(update.versions)
-        request = bench.request(update.payload, base=done[update.base].base, seeds=update.seeds, mode=update.mode)
-        dry = bench.plan(bench.request(
-            update.payload, base=done[update.base].base, seeds=update.seeds, mode=update.mode, run=999))  # fmt: skip
+        base = done[update.base]
+        request = bench.request(
+            update.payload, base=base.base, seeds=update.seeds, forced=update.forced, mode=update.mode
+        )
+        dry = bench.plan(replace(request, run_id=RunId("another")))
         made = bench.carry_out(request)
         assert dry.digest == made.plan.digest, "a dry run and the real one differ"
+        assert made.executed >= set(update.forced)
         _check(bench, request, made)
+        _check_pointers(bench, base, made)
         done.append(made)
+
+
+@given(histories(), st.data())
+def test_a_retry_finishes_what_is_left(
+    history: tuple[Workflow, tuple[int, ...], JsonObject, list[Update]], data: st.DataObject
+) -> None:
+    """However far a run came, its retry repeats nothing that was finished, and ends as the run would have."""
+    workflow, variety, payload, updates = history
+    bench = Bench(workflow=workflow, skill=lambda step_id, value: _output(variety, step_id, value))
+    first, update = bench.start(payload), updates[0]
+    request = bench.request(update.payload, base=first.base, seeds=update.seeds, forced=update.forced, mode=update.mode)
+    plan = bench.plan(request)
+    cache = dict(bench.cache)
+    whole = bench.carry_out(request, plan)
+    open_steps = [number for number, step in enumerate(plan.steps) if step.action is not PlanAction.REUSE]
+    failed = data.draw(st.sets(st.sampled_from(open_steps), min_size=1)) if open_steps else set()
+    lost = bench.compiled.closure(map(StepNo, failed)).intersection(map(StepNo, open_steps))
+    bench.cache = cache  # at worst none of what was executed got into the cache
+    results = {number: result for number, result in whole.base.results.items() if number not in lost}
+    base = replace(whole.base, status=RunStatus.FAILED, results=results)
+    again = bench.request(base.payload, base=base, mode=base.cache_mode)
+    made = bench.carry_out(replace(again, change=base.change, is_retry=True))
+    lost_ids = {workflow.steps[number].step_id for number in lost}
+    assert made.executed <= lost_ids
+    assert made.executed >= {workflow.steps[n].step_id for n in lost if plan.steps[n].reason is PlanReason.FORCED}
+    for name in made.outputs.keys() - lost_ids:
+        assert made.outputs[name] == whole.outputs[name]
+    for name in made.outputs.keys() - _steps_that_know_their_run(bench.compiled):
+        assert made.outputs[name] == whole.outputs[name]
 
 
 def _check(bench: Bench, request: object, made: Done) -> None:
@@ -116,6 +152,23 @@ def _check(bench: Bench, request: object, made: Done) -> None:
         if name not in of_run:
             assert made.outputs[name] == scratch[name], f"{name} is not what executing it gives"
         event(f"{step.action.name} {step.reason.name}")
+
+
+def _check_pointers(bench: Bench, base: Done, made: Done) -> None:
+    """What the plan says of changed inputs is so, and it says it wherever both inputs were known."""
+    of_run = _steps_that_know_their_run(bench.compiled)
+    plan = {planned.step_id: planned for planned in made.plan.steps}
+    for number, planned in enumerate(made.plan.steps):
+        read = bench.compiled.selectors[number].step_ids
+        if planned.step_id in of_run:
+            continue
+        changed = tuple(changed_pointers(base.inputs[planned.step_id], made.inputs[planned.step_id]))
+        if all(plan[name].action is PlanAction.REUSE for name in read):
+            assert planned.changed_pointers == changed
+            event("changed" if changed else "the same")
+        else:
+            assert planned.changed_pointers == ()
+        assert planned.reason is not PlanReason.WIDENED or changed
 
 
 def _steps_that_know_their_run(compiled: CompiledWorkflow) -> set[str]:

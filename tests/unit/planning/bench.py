@@ -36,10 +36,11 @@ Skill = Callable[[str, JsonObject], JsonObject]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """A carried-out run: what each step produced, which were executed, and the run as a base."""
+    """A carried-out run: what each step was given and produced, which were executed, and the run as a base."""
 
     base: BaseRun
     plan: RebuildPlan
+    inputs: Mapping[str, JsonObject]
     outputs: Mapping[str, JsonObject]
     executed: frozenset[str]
 
@@ -139,6 +140,9 @@ class Bench:
                 results=results,
             ),
             plan=plan,
+            inputs={
+                steps[number].step_id: _input(self._in_run(request, run, number)) for number in self.compiled.order
+            },
             outputs={steps[number].step_id: self._output(run, number) for number in self.compiled.order},
             executed=frozenset(executed),
         )
@@ -158,7 +162,7 @@ class Bench:
 
     def _decide(self, request: PlanRequest, planned: PlannedStep, run: RunKey, step: StepNo) -> tuple[BaseResult, bool]:
         definition = self.workflow.steps[step]
-        resolved = self._resolve(request, step, lambda read: self.values[run, self.compiled.step_no[StepId(read)]])
+        resolved = self._in_run(request, run, step)
         version = self._version(definition.skill_id)
         mode = step_cache_mode(request.mode, planned.reason)
         base = self._comparable(request).get(step)
@@ -210,6 +214,9 @@ class Bench:
                 created_at=datetime(2026, 1, 1, tzinfo=UTC),
             )
         return self._result((run, step), request.run_id, resolved.hash, version)
+
+    def _in_run(self, request: PlanRequest, run: RunKey, step: StepNo) -> StepInput:
+        return self._resolve(request, step, lambda read: self.values[run, self.compiled.step_no[StepId(read)]])
 
     def _resolve(self, request: PlanRequest, step: StepNo, value_of: Callable[[str], StepValue]) -> StepInput:
         scope = RunScope(

@@ -1,4 +1,4 @@
-"""Rebuilds onto another version of the workflow: steps match by id, only what changed and its downstream is affected."""
+"""Rebuilds onto another version of the workflow: steps match by id, what changed is affected with its downstream."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -69,7 +69,7 @@ def test_the_same_steps_in_another_order_are_reused() -> None:
     ids=["skill", "selector", "scope", "dependencies"],
 )
 def test_a_changed_definition_affects_its_downstream(music: StepDefinition, expected: str) -> None:
-    """Skill, selector, scope and dependencies make DEFINITION_CHANGED; an equal input and fingerprint is still reused."""
+    """Skill, selector, scope and dependencies make DEFINITION_CHANGED; equal input and fingerprint are still reused."""
     first, done, second = _two(PLAN, music, ART, MIX)
     assert changed_steps(first.compiled, second.compiled) == {second.compiled.step_no[StepId("music")]}
     again = _update(first, done, second)
@@ -80,7 +80,7 @@ def test_a_changed_definition_affects_its_downstream(music: StepDefinition, expe
         "art": NONE,
         "mix": "REUSE INPUT_UNCHANGED" if is_reused else "UNKNOWN DOWNSTREAM",
     }
-    assert again.executed == (set() if is_reused else {"music"} | ({"mix"} & again.executed))
+    assert ("music" in again.executed) is not is_reused
     assert again.outputs == second.from_scratch(second.request(PAYLOAD))
 
 
@@ -128,7 +128,7 @@ def test_seeds_and_force_outrank_a_changed_definition() -> None:
 
 def test_another_epoch_or_skill_is_no_equal_fingerprint() -> None:
     """An affected step whose skill or epoch changed is not the base's, although its input is."""
-    first, done, second = _two(*STEPS)
+    first, done, _ = _two(*STEPS)
     epoch = _version(first, *STEPS, cache_epoch="2")
     again = epoch.start(PAYLOAD, base=done.base, base_of=first.compiled, seeds=["music"])
     assert actions(again.plan)["music"] == "EXECUTE SEED"
