@@ -104,8 +104,8 @@ class _Tree:
 
     def _connect(self, source: MadeArtifact, made: MadeArtifact) -> None:
         ends = source.artifact.id, made.artifact.id
-        if len(self._edges) < EDGES_MAX and source.artifact.id in self._artifacts:
-            step_id = self._artifacts[made.artifact.id].step_id
+        step_id = self._artifacts[made.artifact.id].step_id  # not known of a run that is no longer retained
+        if step_id and source.artifact.id in self._artifacts and len(self._edges) < EDGES_MAX:
             self._edges[ends] = LineageEdge(from_artifact_id=ends[0], to_artifact_id=ends[1], step_id=step_id)
 
     async def _sources(self, steps: Mapping[StepPlace, WorkflowDigest | None]) -> dict[StepPlace, list[StepPlace]]:

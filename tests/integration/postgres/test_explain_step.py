@@ -97,7 +97,7 @@ async def test_early_cutoff_names_who_executed_in_vain(world: World) -> None:
 
 
 async def test_miss_names_the_nearest_earlier_success(world: World) -> None:
-    """A miss for a changed input names the latest run before it and every pointer that differs, here and in ListSteps."""
+    """A miss for a changed input names the latest run before it and the pointers that differ, also in ListSteps."""
     await play(world, await world.create(campaign(), {"brief": "b", "style": "sad"}), CALM)
     near = await play(world, await world.create(campaign(), {"brief": "b", "style": "energetic"}), CALM)
     made = await play(world, await world.create(campaign(), {"brief": "b", "style": "epic"}), CALM)
@@ -145,7 +145,8 @@ async def test_another_version_of_the_workflow(world: World) -> None:
     await replan(world, update, {"plan": PlanReason.SEED, "music": PlanReason.DEFINITION_CHANGED})
     await play(world, update, CALM)
     assert (await told(world, update, "music"))[:2] == [
-        f"music was executed because version 2.0.0 defines it differently from version 1.0.0 of base run {base.run_id}.",
+        "music was executed because version 2.0.0 defines it differently "
+        f"from version 1.0.0 of base run {base.run_id}.",
         'Also, its input changed at /style: "energetic" -> "energetic!", which comes from the workflow\'s definition.',
     ]
 

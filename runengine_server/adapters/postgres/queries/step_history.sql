@@ -1,12 +1,23 @@
 -- name: step_outcomes_list
--- Where steps of a run are, from results, queue, or neither (pending), without what only their pages show.
+-- Where steps of a run are, from results, queue, or neither (pending), without what only their pages show. LIMIT 1 as in
+-- steps_read.
 SELECT
     n.step,
     coalesce(s.status, CASE WHEN q.run IS NULL THEN 1 WHEN q.engine IS NULL THEN 2 ELSE 3 END)::smallint AS status,
     s.source, s.input_hash, s.output_hash, s.cache_version, producer.id AS producer_id
 FROM unnest($2::smallint[]) AS n (step)
-LEFT JOIN step_results AS s ON s.run = $1::bigint AND s.step = n.step
-LEFT JOIN step_queue AS q ON q.run = $1 AND q.step = n.step
+LEFT JOIN LATERAL (
+    SELECT r.status, r.source, r.input_hash, r.output_hash, r.cache_version, r.producer_run
+    FROM step_results AS r
+    WHERE r.run = $1::bigint AND r.step = n.step
+    LIMIT 1
+) AS s ON true
+LEFT JOIN LATERAL (
+    SELECT w.run, w.engine
+    FROM step_queue AS w
+    WHERE w.run = $1 AND w.step = n.step
+    LIMIT 1
+) AS q ON true
 LEFT JOIN runs AS producer ON producer.run = s.producer_run
 
 -- name: run_neighbours_list

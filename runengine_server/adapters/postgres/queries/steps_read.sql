@@ -1,6 +1,8 @@
 -- name: steps_read
 -- The steps of a run from number $2 to the last of $3, each from where it is now: results, queue, or neither (pending).
 -- $4: only these statuses; empty means any.
+-- LIMIT 1 keeps each probe a probe: with statistics of a time when runs were small, all rows of the run were joined to
+-- each step otherwise (measured: 9.8 s instead of 0.1 s for 10,000 steps).
 SELECT
     n.step, now_at.status,
     s.source, s.input_hash, s.decision, s.producer_run, s.producer_step, producer.id AS producer_id,
@@ -33,8 +35,20 @@ FROM generate_series(
     -- without a filter a page looks at its own steps only
     CASE WHEN cardinality($4::smallint[]) = 0 THEN least($3::integer, $2 + $5::integer) ELSE $3 END - 1
 ) AS n (step)
-LEFT JOIN step_results AS s ON s.run = $1::bigint AND s.step = n.step
-LEFT JOIN step_queue AS q ON q.run = $1 AND q.step = n.step
+LEFT JOIN LATERAL (
+    SELECT
+        r.run, r.step, r.status, r.source, r.input_hash, r.decision, r.producer_run, r.producer_step, r.attempt,
+        r.lease_epoch, r.lease_losses, r.ready_at, r.started_at, r.ended_at, r.error
+    FROM step_results AS r
+    WHERE r.run = $1::bigint AND r.step = n.step
+    LIMIT 1
+) AS s ON true
+LEFT JOIN LATERAL (
+    SELECT w.run, w.step, w.engine, w.attempt, w.lease_epoch, w.lease_losses, w.ready_at, w.leased_at, w.available_at
+    FROM step_queue AS w
+    WHERE w.run = $1 AND w.step = n.step
+    LIMIT 1
+) AS q ON true
 CROSS JOIN LATERAL (
     SELECT coalesce(s.status, CASE WHEN q.run IS NULL THEN 1 WHEN q.engine IS NULL THEN 2 ELSE 3 END)::smallint AS status
 ) AS now_at
