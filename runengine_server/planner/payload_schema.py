@@ -40,7 +40,7 @@ _NAMED: Final = frozenset({"properties", "patternProperties", "$defs", "definiti
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemaProblem:
-    """One thing wrong with a schema: where in it (RFC 6901), and a phrase that says what."""
+    """One thing wrong with a schema, or with a value under it: where (RFC 6901), and a phrase that says what."""
 
     pointer: str
     message: str

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from random import Random
 
+import orjson
+from anyio import to_thread
+
 from runengine_server.domain.cache import CacheEntry, Fingerprint, Producer
 from runengine_server.domain.canonical_json import (
     JsonLimitExceeded,
@@ -11,13 +14,15 @@ from runengine_server.domain.canonical_json import (
     content_hash,
     parse_json,
 )
-from runengine_server.domain.failure import INTERNAL, OUTPUT_INVALID, OUTPUT_TOO_LARGE, Failure
+from runengine_server.domain.failure import INPUT_INVALID, INTERNAL, OUTPUT_INVALID, OUTPUT_TOO_LARGE, Failure
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.retry import backoff_ms, is_retried, run_failure
 from runengine_server.domain.workflow import StepDefinition
+from runengine_server.planner.payload_schema import SchemaProblem
+from runengine_server.planner.skill_schema import INLINE_BYTES_MAX, SkillSchemas, details, summary
 from runengine_server.planner.step_input import StepValue
 from runengine_server.ports.clock import Clock
-from runengine_server.ports.skill_runner import Failed, ProgressListener, SkillCall, SkillRunner, Succeeded
+from runengine_server.ports.skill_runner import Failed, ProgressListener, SkillCall, SkillInfo, SkillRunner, Succeeded
 from runengine_server.ports.step_queue import (
     AttemptFailed,
     CacheFiling,
@@ -30,6 +35,9 @@ from runengine_server.ports.step_queue import (
 from runengine_server.scheduler.preparation import CannotResolve, Execute, Reuse, cache_key
 from runengine_server.scheduler.run_contexts import RunContext
 from runengine_server.scheduler.timeouts import AttemptTimeouts
+
+CheckedOutput = tuple[JsonObject, bytes]
+"""An output and its canonical bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,18 +67,33 @@ class AttemptRunner:
         self._clock = clock
         self._random = random
         self._timeouts = timeouts
+        self._schemas = SkillSchemas()
 
     async def execute(self, step: Execute, on_progress: ProgressListener) -> Settled:
-        """Call the skill and settle its outcome; cancelling the task cancels the call."""
+        """Call the skill and settle its outcome, if its schemas allow both; cancelling the task cancels the call."""
+        info = self._info(step)
+        if info is not None and info.input_schema is not None:
+            problems = await self._problems(info.input_schema, step.input.body)
+            if problems:
+                return self._input_refused(step, problems)
         begun = self._clock.monotonic()
         outcome = await self._skills.execute(self._call(step), on_progress)
         duration_ms = round((self._clock.monotonic() - begun) * 1000)
         if isinstance(outcome, Failed):
             return self._failed(step, outcome, duration_ms)
-        return self._succeeded(step, outcome, duration_ms)
+        checked = _checked_output(outcome.output_json)
+        if info is not None and info.output_schema is not None and not isinstance(checked, Failure):
+            checked = await self._held_to(info.output_schema, checked)
+        return self._succeeded(step, outcome, checked, duration_ms)
 
     def execute_at_once(self, step: Execute) -> Settled | None:
-        """Run and settle a skill that needs no waiting, without the cost of a task; None for every other."""
+        """Run and settle a skill that needs no waiting, without the cost of a task; None for every other.
+
+        Checking against schemas may have to wait.
+        """
+        info = self._info(step)
+        if info is not None and (info.input_schema is not None or info.output_schema is not None):
+            return None
         begun = self._clock.monotonic()
         outcome = self._skills.execute_at_once(self._call(step))
         if outcome is None:
@@ -78,7 +101,7 @@ class AttemptRunner:
         duration_ms = round((self._clock.monotonic() - begun) * 1000)
         if isinstance(outcome, Failed):
             return self._failed(step, outcome, duration_ms)
-        return self._succeeded(step, outcome, duration_ms)
+        return self._succeeded(step, outcome, _checked_output(outcome.output_json), duration_ms)
 
     def timeout_ms(self, step: Execute) -> int:
         """How long the attempt may take, in milliseconds."""
@@ -134,8 +157,47 @@ class AttemptRunner:
             timeout_s=timeout_s,
         )
 
-    def _succeeded(self, step: Execute, outcome: Succeeded, duration_ms: int) -> Settled:
-        checked = _checked_output(outcome.output_json)
+    def _info(self, step: Execute) -> SkillInfo | None:
+        return self._skills.availability(step.context.compiled.workflow.steps[step.lease.step].skill_id).info
+
+    async def _problems(self, schema: JsonObject, body: bytes) -> list[SchemaProblem]:
+        """Where a value departs from a schema; a large one is looked at beside the event loop."""
+        if len(body) <= INLINE_BYTES_MAX:
+            return self._schemas.problems(schema, orjson.loads(body))
+        return await to_thread.run_sync(lambda: self._schemas.problems(schema, orjson.loads(body)))
+
+    async def _held_to(self, schema: JsonObject, checked: CheckedOutput) -> CheckedOutput | Failure:
+        problems = await self._problems(schema, checked[1])
+        if not problems:
+            return checked
+        message = f"the skill's output does not satisfy the schema it declares: {summary(problems)}"
+        return Failure(code=OUTPUT_INVALID, message=message, details=details(problems))
+
+    def _input_refused(self, step: Execute, problems: list[SchemaProblem]) -> Settled:
+        """Settle a step whose skill would not accept its input: a failure that no retry helps; no skill was tried."""
+        definition = step.context.compiled.workflow.steps[step.lease.step]
+        failure = Failure(
+            code=INPUT_INVALID,
+            message=f"step {definition.step_id}: the input does not satisfy the schema of {definition.skill_id}: "
+            f"{summary(problems)}",
+            details=details(problems),
+            step_id=definition.step_id,
+        )
+        return Settled(
+            completion=StepFailed(
+                lease=step.lease,
+                failure=failure,
+                run_failure=failure,
+                is_attempted=False,
+                input_hash=step.input.hash,
+                decision=step.decision,
+            ),
+            context=step.context,
+        )
+
+    def _succeeded(
+        self, step: Execute, outcome: Succeeded, checked: CheckedOutput | Failure, duration_ms: int
+    ) -> Settled:
         if isinstance(checked, Failure):
             return self._failed(step, Failed(failure=checked, worker_id=outcome.worker_id), duration_ms)
         output, body = checked
@@ -235,7 +297,7 @@ def internal_failure(lease: Lease) -> Settled:
     )
 
 
-def _checked_output(body: bytes) -> tuple[JsonObject, bytes] | Failure:
+def _checked_output(body: bytes) -> CheckedOutput | Failure:
     try:
         output = parse_json(body)
         if not isinstance(output, dict):

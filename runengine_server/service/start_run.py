@@ -1,7 +1,7 @@
 """Plan a run and start it: what Trigger, TriggerUpdate and RetryRun do alike once they know what they want."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from runengine_server.domain.base_run import BaseRun
@@ -15,6 +15,7 @@ from runengine_server.domain.states import CacheMode, FailurePolicy, PlanAction,
 from runengine_server.domain.workflow import StepDefinition
 from runengine_server.planner.compiled import CompiledWorkflow
 from runengine_server.planner.planning import PlanRequest
+from runengine_server.planner.skill_schema import SkillSchemas
 from runengine_server.ports.clock import Clock
 from runengine_server.ports.output_cache import OutputCache
 from runengine_server.ports.run_store import CreatedRun, NewRun, RequestKey, RunFacts, RunStore
@@ -26,6 +27,7 @@ from runengine_server.service.message_size import fitting_plan
 from runengine_server.service.messages import TriggerAnswer
 from runengine_server.service.new_run import encode_answer, lay_out, repeated_answer
 from runengine_server.service.planning import make_plan
+from runengine_server.service.skill_inputs import PlannedRun, check_inputs
 from runengine_server.service.workflow_catalogue import WorkflowCatalogue
 
 _WIDENED_SHOWN_MAX: Final = 10
@@ -43,6 +45,7 @@ class StartRuns:
     skills: SkillRunner
     signal: WorkSignal
     clock: Clock
+    schemas: SkillSchemas = field(default_factory=SkillSchemas)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +99,7 @@ async def start_run(start: StartRuns, call: StartCall, draft: Awaitable[Draft]) 
     A repetition gets its first answer, even where the request could not be accepted any more.
 
     Raises:
+        InvalidError: VALIDATION_FAILED, a skill would not accept its input.
         PreconditionError: IMPACT_WIDENED.
         ChangedError: PLAN_CHANGED.
         ConflictError: REQUEST_ID_REUSED.
@@ -105,6 +109,7 @@ async def start_run(start: StartRuns, call: StartCall, draft: Awaitable[Draft]) 
     try:
         checked = await draft
         plan = await _plan(start, checked)
+        await _check_inputs(start, checked, plan)
         _check_plan(call, checked, plan)
     except RunEngineError as refusal:
         return await _earlier_answer_or(start, call, refusal)
@@ -149,6 +154,15 @@ async def _plan(start: StartRuns, draft: Draft) -> RebuildPlan:
         start.store,
         start.cache,
     )
+
+
+async def _check_inputs(start: StartRuns, draft: Draft, plan: RebuildPlan) -> None:
+    """A retry is let through: it repeats what was accepted, and may meet a skill that accepts more by now."""
+    if draft.trigger_type is not TriggerType.RETRY:
+        run = PlannedRun(
+            compiled=draft.compiled, plan=plan, run_id=draft.run_id, payload=draft.payload, change=draft.change
+        )
+        await check_inputs(run, start.skills, start.schemas, start.store)
 
 
 def _check_plan(call: StartCall, draft: Draft, plan: RebuildPlan) -> None:

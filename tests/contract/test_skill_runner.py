@@ -1,4 +1,4 @@
-"""What every implementation of the SkillRunner port keeps: gRPC, on a shared stream and on one for each call, and in-process."""
+"""What every implementation of the SkillRunner port keeps: in-process, and gRPC on one stream or one for each call."""
 
 import hashlib
 import json

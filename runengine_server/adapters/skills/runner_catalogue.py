@@ -55,7 +55,12 @@ class RunnerCatalogue:
             return False
         finally:
             self.asked.set()
-        self.skills = dict(_usable(answer.skills[:SKILLS_MAX]))
+        # What stayed as it was stays the same object: whoever compiled a schema knows it again.
+        known = self.skills
+        self.skills = {
+            skill_id: known[skill_id] if known.get(skill_id) == info else info
+            for skill_id, info in _usable(answer.skills[:SKILLS_MAX])
+        }
         self.supports_many = answer.supports_many
         self.is_known = True
         return True

@@ -58,6 +58,8 @@ class HeldSkills:
         self.gates: dict[str, anyio.Event] = {}
         self.cache_version: str | None = "1"
         self.max_concurrency = 0
+        self.input_schema: JsonObject | None = None
+        self.output_schema: JsonObject | None = None
 
     def hold(self, step_id: str) -> anyio.Event:
         """Attempts of the step wait until the event is set."""
@@ -97,8 +99,14 @@ class HeldSkills:
         version = self.cache_version
         info = None
         if version:
-            limit = self.max_concurrency
-            info = SkillInfo(skill_id=skill_id, version=version, cache_version=version, max_concurrency=limit)
+            info = SkillInfo(
+                skill_id=skill_id,
+                version=version,
+                cache_version=version,
+                max_concurrency=self.max_concurrency,
+                input_schema=self.input_schema,
+                output_schema=self.output_schema,
+            )
         return SkillAvailability(has_target=True, is_catalogue_known=True, info=info)
 
 

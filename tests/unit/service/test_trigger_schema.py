@@ -6,7 +6,8 @@ from runengine_server.domain.errors import InvalidError
 from runengine_server.domain.ids import SkillId, StepId, WorkflowDigest
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.workflow import StepDefinition, Workflow
-from runengine_server.service.trigger_schema import bounded_validator, check_payload_schema, schema_violations
+from runengine_server.planner.bounded_schema import bounded_validator, departures
+from runengine_server.service.trigger_schema import check_payload_schema
 
 SCHEMA: JsonObject = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -28,9 +29,9 @@ def workflow(schema: JsonObject | None, digest: str = "") -> Workflow:
 
 
 def refused(schema: JsonObject, payload: JsonObject) -> dict[str, str]:
-    """The violations by field."""
-    violations = schema_violations(bounded_validator(schema), payload)
-    return {violation.field: violation.description for violation in violations}
+    """The departures by pointer."""
+    violations = departures(bounded_validator(schema), payload)
+    return {violation.pointer: violation.message for violation in violations}
 
 
 def test_a_payload_that_conforms_passes() -> None:
@@ -43,16 +44,16 @@ def test_every_departure_has_its_pointer() -> None:
     """Each place is reported once, in words that say what the schema wants."""
     payload: JsonObject = {"brief": {"title": "secret"}, "style": "dark", "tags": ["a", 1, "a"], "a/b": 1}
     assert refused(SCHEMA, payload) == {
-        "triggerPayload": "has members that the schema does not allow: 'a/b'",
-        "triggerPayload/brief/title": "must satisfy maxLength: 3",
-        "triggerPayload/tags": "must satisfy uniqueItems: true",
-        "triggerPayload/tags/1": "must be of type string or null",
+        "": "has members that the schema does not allow: 'a/b'",
+        "/brief/title": "must satisfy maxLength: 3",
+        "/tags": "must satisfy uniqueItems: true",
+        "/tags/1": "must be of type string or null",
     }
 
 
 def test_a_missing_member_is_named() -> None:
     """What is required and absent is named at the object that lacks it."""
-    assert refused(SCHEMA, {"style": "dark"}) == {"triggerPayload": "lacks 'brief'"}
+    assert refused(SCHEMA, {"style": "dark"}) == {"": "lacks 'brief'"}
 
 
 def test_the_error_has_the_stable_reason_and_no_data() -> None:
@@ -86,9 +87,9 @@ def test_patterns_apply_to_values_and_names() -> None:
     }
     assert refused(schema, {"n_a": 1, "code": "ABC", "other": "x"}) == {}
     assert set(refused(schema, {"n_a": "x", "code": "abc", "other": 1})) == {
-        "triggerPayload/n_a",
-        "triggerPayload/code",
-        "triggerPayload/other",
+        "/n_a",
+        "/code",
+        "/other",
     }
 
 
@@ -108,16 +109,16 @@ def twice(name: str) -> JsonObject:
 )
 def test_a_check_that_would_not_end_is_stopped(schema: JsonObject, payload: JsonObject) -> None:
     """Past its deadline the payload is refused, whatever keeps the check busy."""
-    violations = schema_violations(bounded_validator(schema), payload, seconds_max=0.05)
-    assert [violation.field for violation in violations] == ["triggerPayload"]
-    assert "to check" in violations[0].description
+    violations = departures(bounded_validator(schema), payload, seconds_max=0.05)
+    assert [violation.pointer for violation in violations] == [""]
+    assert "to check" in violations[0].message
 
 
 def test_a_schema_that_refers_to_itself_without_end() -> None:
     """Endless recursion is an answer, not a crash; recursion that the payload ends is fine."""
-    assert "without end" in refused({"$ref": "#"}, {})["triggerPayload"]
+    assert "without end" in refused({"$ref": "#"}, {})[""]
     tree: JsonObject = {"properties": {"child": {"$ref": "#"}, "n": {"type": "integer"}}}
-    assert set(refused(tree, {"child": {"child": {"n": "x"}}})) == {"triggerPayload/child/child/n"}
+    assert set(refused(tree, {"child": {"child": {"n": "x"}}})) == {"/child/child/n"}
 
 
 def test_unique_items_of_objects_take_linear_time() -> None:
