@@ -41,14 +41,14 @@ async def compare_runs(read: ReadRuns, caller: Caller, left_run_id: str, right_r
         InvalidError: VALIDATION_FAILED, the runs are of different workflows.
     """
     require(caller, Scope.RUN_READ)
-    left = await _side(read, await find_run(read, caller, left_run_id))
-    right = await _side(read, await find_run(read, caller, right_run_id))
-    names = left.compiled.workflow.name, right.compiled.workflow.name
-    if names[0] != names[1]:
-        problem = f"is a run of {names[1]}, leftRunId one of {names[0]}; only runs of the same workflow compare"
+    runs = [await find_run(read, caller, run_id) for run_id in (left_run_id, right_run_id)]
+    workflows = [await read.workflows.compiled(run.workflow_digest) for run in runs]
+    left, right = (compiled.workflow.name for compiled in workflows)
+    if left != right:
+        problem = f"is a run of {right}, leftRunId one of {left}; only runs of the same workflow compare"
         violation = FieldViolation(field="rightRunId", description=problem)
         raise InvalidError("VALIDATION_FAILED", f"rightRunId {problem}", violations=[violation])
-    comparison = _Comparison(left, right)
+    comparison = _Comparison(*[await _side(read, *side) for side in zip(runs, workflows, strict=True)])
     changes = await _input_changes(read, comparison)
     return await anyio.to_thread.run_sync(_compared, comparison, changes)  # up to a second for 10,000 steps
 
@@ -61,8 +61,7 @@ class _Side:
     outcomes: Mapping[StepId, StepOutcome]
 
 
-async def _side(read: ReadRuns, run: RunIdentity) -> _Side:
-    compiled = await read.workflows.compiled(run.workflow_digest)
+async def _side(read: ReadRuns, run: RunIdentity, compiled: CompiledWorkflow) -> _Side:
     steps: dict[StepId, Step] = {}
     outcomes: dict[StepId, StepOutcome] = {}
     for start in range(0, len(compiled.workflow.steps), STEPS_AT_ONCE):

@@ -159,6 +159,28 @@ async def test_reused_steps_and_savings(world: World) -> None:
     assert mine[0].produced == music_file()
 
 
+async def test_time_of_a_step_that_was_taken_over(world: World) -> None:
+    """A step that another engine took over took since its first lease, for itself and for what reusing it saves."""
+    base = await world.create(wide(2))
+    await world.lease()
+    await world.database.fetch("SELECT leases_release($1, false, 5, 100)", world.engine)
+    # as if the first leases had been an hour before
+    await world.database.fetch("UPDATE run_events SET occurred_at = occurred_at - interval '1 hour' WHERE to_status = 3")
+    again = await world.lease()
+    assert [lease.epoch for lease in again] == [2, 2]
+    running = (await steps_of(world, base))["s0"]
+    await world.complete(*[world.executed(lease) for lease in again])
+    done = (await steps_of(world, base))["s0"]
+    assert done.duration_ms is not None and 3_600_000 <= done.duration_ms < 3_700_000
+    assert done.started_at == running.started_at
+    update = await world.create(wide(2), base=base, reused={0: world.binding(base, 0)})
+    run = await get_run(world.read, CALLER, update.run_id, is_full=False)
+    assert run.savings is not None and 3600 <= run.savings.seconds_saved < 3700
+    await world.database.fetch("UPDATE run_progress SET last_sequence = 5001 WHERE run = $1", base.key)
+    bounded = (await steps_of(world, base))["s0"]
+    assert bounded.duration_ms is not None and bounded.duration_ms < 100_000
+
+
 async def test_artifact_pages(world: World) -> None:
     """Pages of artifacts follow one another without gap or repetition, in order of steps; a step can be asked for."""
     made = await world.create(wide(3))
