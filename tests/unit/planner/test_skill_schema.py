@@ -29,11 +29,14 @@ def test_what_departs_is_named_by_pointer() -> None:
 
 def test_schema_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same schema is compiled for the first value only; another one with the same content counts as new."""
-    compiled: list[Any] = []
+    compiled: list[JsonObject] = []
     original = skill_schema.bounded_validator
-    monkeypatch.setattr(
-        skill_schema, "bounded_validator", lambda schema: (compiled.append(schema), original(schema))[1]
-    )
+
+    def counted(schema: JsonObject) -> Validator:
+        compiled.append(schema)
+        return original(schema)
+
+    monkeypatch.setattr(skill_schema, "bounded_validator", counted)
     schemas = SkillSchemas()
     for _ in range(3):
         assert not schemas.problems(SCHEMA, {"title": "x"})
