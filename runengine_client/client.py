@@ -24,7 +24,17 @@ from runengine_client.pb.runengine.v1 import (
 from runengine_client.requests import RetryOptions, RunFilter, TriggerOptions, UpdateOptions
 from runengine_client.retry import Backoff, call_with_retry
 from runengine_client.states import StepStatus
-from runengine_client.types import Accepted, Artifact, Cancelled, RebuildPlan, Run, Step, StepExplanation
+from runengine_client.types import (
+    Accepted,
+    Artifact,
+    Cancelled,
+    Lineage,
+    RebuildPlan,
+    Run,
+    RunComparison,
+    Step,
+    StepExplanation,
+)
 from runengine_client.watch import WatchOptions, watch_run
 from runengine_client.watch_items import WatchItem
 
@@ -226,6 +236,24 @@ class RunEngineClient:
         """Why a step ran, was reused, waits or failed, in sentences."""
         request = run_engine_pb2.ExplainStepRequest(run_id=run_id, step_id=step_id)
         return conversion.explanation(await self._call(self._engine().ExplainStep, request))
+
+    async def compare_runs(self, left_run_id: str, right_run_id: str) -> RunComparison:
+        """Two runs of the same workflow step by step: what differs, and which steps are to blame.
+
+        Raises:
+            InvalidArgumentError: the runs are of different workflows.
+        """
+        request = run_engine_pb2.CompareRunsRequest(left_run_id=left_run_id, right_run_id=right_run_id)
+        return conversion.comparison(await self._call(self._engine().CompareRuns, request))
+
+    async def get_lineage(self, artifact_id: str, *, depth: int = 0) -> Lineage:
+        """What an artifact was made from, so many generations back; 0 means 10, at most 100.
+
+        Raises:
+            NotFoundError: no such artifact.
+        """
+        request = run_engine_pb2.GetLineageRequest(artifact_id=artifact_id, depth=depth)
+        return conversion.lineage(await self._call(self._engine().GetLineage, request))
 
     def watch(
         self, run_id: str, *, after_sequence: int | None = None, options: WatchOptions | None = None

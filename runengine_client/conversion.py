@@ -270,3 +270,35 @@ def cancelled(message: run_engine_pb2.CancelResponse) -> types.Cancelled:
 def explanation(message: run_engine_pb2.ExplainStepResponse) -> types.StepExplanation:
     """The answer to ExplainStep."""
     return types.StepExplanation(step=step(message.step), text=tuple(message.text))
+
+
+def comparison(message: run_engine_pb2.CompareRunsResponse) -> types.RunComparison:
+    """The answer to CompareRuns."""
+    return types.RunComparison(
+        steps=tuple(step_diff(each) for each in message.steps),
+        root_cause_step_ids=tuple(message.root_cause_step_ids),
+    )
+
+
+def step_diff(message: run_engine_pb2.StepDiff) -> types.StepDiff:
+    """One step of a comparison."""
+    return types.StepDiff(
+        step_id=message.step_id,
+        left=optional(message, "left", step),
+        right=optional(message, "right", step),
+        input_pointers=tuple(message.input_pointers),
+        output_changed=message.output_changed,
+    )
+
+
+def lineage(message: run_engine_pb2.GetLineageResponse) -> types.Lineage:
+    """The answer to GetLineage."""
+    return types.Lineage(
+        artifacts=tuple(artifact(node.artifact) for node in message.nodes),
+        edges=tuple(
+            types.LineageEdge(
+                from_artifact_id=edge.from_artifact_id, to_artifact_id=edge.to_artifact_id, step_id=edge.step_id
+            )
+            for edge in message.edges
+        ),
+    )

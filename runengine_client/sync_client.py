@@ -16,7 +16,17 @@ from runengine_client.pb.runengine.v1 import workflow_pb2
 from runengine_client.requests import RetryOptions, RunFilter, TriggerOptions, UpdateOptions
 from runengine_client.retry import Backoff
 from runengine_client.states import StepStatus
-from runengine_client.types import Accepted, Artifact, Cancelled, RebuildPlan, Run, Step, StepExplanation
+from runengine_client.types import (
+    Accepted,
+    Artifact,
+    Cancelled,
+    Lineage,
+    RebuildPlan,
+    Run,
+    RunComparison,
+    Step,
+    StepExplanation,
+)
 from runengine_client.watch import WatchOptions
 from runengine_client.watch_items import WatchItem
 
@@ -190,6 +200,14 @@ class SyncRunEngineClient:
     def explain_step(self, run_id: str, step_id: str) -> StepExplanation:
         """Why a step ran, was reused, waits or failed, in sentences."""
         return self._wait_for(lambda: self._client.explain_step(run_id, step_id))
+
+    def compare_runs(self, left_run_id: str, right_run_id: str) -> RunComparison:
+        """Two runs of the same workflow step by step: what differs, and which steps are to blame."""
+        return self._wait_for(lambda: self._client.compare_runs(left_run_id, right_run_id))
+
+    def get_lineage(self, artifact_id: str, *, depth: int = 0) -> Lineage:
+        """What an artifact was made from, so many generations back; 0 means 10, at most 100."""
+        return self._wait_for(lambda: self._client.get_lineage(artifact_id, depth=depth))
 
     def watch(
         self, run_id: str, *, after_sequence: int | None = None, options: WatchOptions | None = None

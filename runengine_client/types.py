@@ -238,3 +238,39 @@ class StepExplanation:
 
     step: Step
     text: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepDiff:
+    """One step in two runs, None where a run has none; `input_pointers` lead to what differs in its input."""
+
+    step_id: str
+    left: Step | None = None
+    right: Step | None = None
+    input_pointers: tuple[str, ...] = ()
+    output_changed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunComparison:
+    """Two runs step by step; the root causes differ on their own account, the others only in consequence."""
+
+    steps: tuple[StepDiff, ...]
+    root_cause_step_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineageEdge:
+    """A step made one artifact from another."""
+
+    from_artifact_id: str
+    to_artifact_id: str
+    step_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """Where an artifact comes from: the one asked for first, and what was made from what."""
+
+    artifacts: tuple[Artifact, ...]
+    edges: tuple[LineageEdge, ...] = ()
