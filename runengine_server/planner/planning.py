@@ -109,9 +109,7 @@ class _Planner:
         self._comparable = comparable_results(base_compiled, self._compiled, base.results) if base else {}
         self._base_inputs = BaseInputs(base, base_compiled) if base else None
         self._affected = self._declared_impact(base_compiled)
-        is_checked = base is not None and not request.is_retry
-        self._changed_payload = payload_changes(base.payload, request.payload) if base and is_checked else []
-        self._is_change_new = is_checked
+        self._changed_payload = payload_changes(base.payload, request.payload) if base else []
 
     def plan(self) -> Planning:
         for level in self._steps_by_level():
@@ -228,9 +226,9 @@ class _Planner:
 
     def _reads_what_changed(self, step: StepNo) -> bool:
         reads = self._compiled.selectors[step].reads
-        if reads.is_change_read:
-            return self._is_change_new
-        return any(overlap(read, changed) for read in reads.trigger for changed in self._changed_payload)
+        return reads.is_change_read or any(
+            overlap(read, changed) for read in reads.trigger for changed in self._changed_payload
+        )
 
     def _find_changes(self, inputs: Mapping[StepNo, StepInput | Failure]) -> Generator[Question, Answer, None]:
         """Note where inputs differ from the base's, as far as both are known."""

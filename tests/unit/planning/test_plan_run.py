@@ -250,6 +250,15 @@ def test_reading_the_run_id_makes_an_impacted_step_execute() -> None:
     assert actions(chained) == {"a": "EXECUTE WIDENED", "b": UNCHANGED}
 
 
+def test_a_widened_step_of_a_bypassing_run_executes() -> None:
+    """Where nothing may be read, a widened step executes, also before its runner has been heard."""
+    bench = Bench(workflow=workflow(*STEPS), skill=echo)
+    base = bench.start(BEFORE).base
+    bench.versions["side"] = None
+    plan = bench.plan(bench.request({"x": 1, "y": 2}, base=base, seeds=["music"], mode=CacheMode.BYPASS))
+    assert actions(plan)["side"] == "EXECUTE WIDENED"
+
+
 def test_reading_the_change_widens() -> None:
     """A step that reads `change` has another input in every update, whatever the declared impact."""
     bench = Bench(workflow=workflow(step("a", trigger=["x"]), step("b", change="change")), skill=echo)
