@@ -11,10 +11,13 @@ from typing import Any
 
 import anyio
 
+from runengine_server.adapters.artifacts import ArtifactRootError, RootedArtifactProbe, parse_roots
 from runengine_server.adapters.cache.observed import ObservedOutputCache
 from runengine_server.adapters.cache.shared import SharedOutputCache
 from runengine_server.adapters.cache.tiered import TieredOutputCache
+from runengine_server.adapters.cache.verified import VerifiedOutputCache
 from runengine_server.adapters.postgres.cache_admin import PostgresCacheAdmin
+from runengine_server.adapters.postgres.cache_cleanup import CacheCleanup, CleanupSettings
 from runengine_server.adapters.postgres.cold_cache import PostgresOutputCache
 from runengine_server.adapters.postgres.database import PINNED_PLANS, Database, open_database
 from runengine_server.adapters.postgres.event_hints import PostgresHints
@@ -112,14 +115,15 @@ async def run_engine(
         observer: Observer = ObserverGroup([log, WatcherObserver(signals.hints)])
         cold = PostgresOutputCache(databases.general)
         tiers = await stack.enter_async_context(_tiers(settings, databases.general, cold))
+        cache = VerifiedOutputCache(tiers or cold, _artifact_probe(settings))
         shared = _Shared(
             store=PostgresRunStore(databases.general),
             workflows=PostgresWorkflowStore(databases.general),
             events=PostgresEventLog(databases.general),
             registry=PostgresEngineRegistry(databases.heartbeats, databases.general),
             progress=InMemoryProgressBoard(),
-            cache=tiers or cold,
-            planning_cache=SharedOutputCache(tiers or cold),
+            cache=cache,
+            planning_cache=SharedOutputCache(cache),
             skills=skills,
             observer=observer,
         )
@@ -140,6 +144,7 @@ async def run_engine(
                 signals.hints.run,
                 EventPoller(shared.events, hub).run,
                 partial(_keep_partitions, shared),
+                _cache_cleanup(settings, databases.general, observer).run,
                 *([tiers.run] if tiers is not None else []),
             )
         )
@@ -335,6 +340,26 @@ async def _tiers(
         except ValueError as error:
             raise ConfigurationError(f"REDIS_URL: {error}") from None
         yield TieredOutputCache(hot, cold)
+
+
+def _artifact_probe(settings: Settings) -> RootedArtifactProbe:
+    try:
+        return RootedArtifactProbe(parse_roots(settings.artifact_roots), SystemClock())
+    except ArtifactRootError as error:
+        raise ConfigurationError(f"RUNENGINE_ARTIFACT_ROOTS: {error}") from None
+
+
+def _cache_cleanup(settings: Settings, database: Database, observer: Observer) -> CacheCleanup:
+    age_days = settings.cache_max_age_days
+    return CacheCleanup(
+        database,
+        CleanupSettings(
+            age_s_max=None if age_days is None else age_days * 24 * 3600,
+            bytes_max=settings.cache_max_bytes,
+            interval_s=settings.cache_cleanup_interval_s,
+        ),
+        observer,
+    )
 
 
 def _authenticator(settings: Settings) -> Authenticator:

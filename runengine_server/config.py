@@ -57,6 +57,19 @@ class Settings(BaseSettings):
     skill_tokens: Annotated[str, Field(description="bearer tokens of skill targets: endpoint=token,…")] = ""
     workflow_dir: Annotated[Path | None, Field(description="workflow files that serve every tenant")] = None
 
+    artifact_roots: Annotated[
+        str, Field(description="where verifyArtifacts may look, such as file:///srv/artifacts,https://cdn.example/a")
+    ] = ""
+    cache_max_age_days: Annotated[
+        float | None, Field(gt=0, le=36_500, description="evict cache entries older than this; unset: never")
+    ] = None
+    cache_max_bytes: Annotated[
+        int | None, Field(ge=0, description="evict the oldest entries beyond so many bytes of output; unset: never")
+    ] = None
+    cache_cleanup_interval_s: Annotated[
+        float, Field(ge=1, le=86_400, description="time between two passes over the cache, in seconds")
+    ] = 600.0
+
     lease_s: Annotated[float, Field(gt=0.1, le=300, description="how long an engine may be silent, in seconds")] = 10.0
     attempts_max: Annotated[int, Field(ge=1, le=20_000, description="attempts in flight in this process")] = 1_000
     poll_s: Annotated[float, Field(gt=0, le=60, description="longest wait for work without a hint, in seconds")] = 0.5

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from functools import partial
 from typing import Any, Never, TypeAlias, cast
 
 import grpc
@@ -15,7 +14,6 @@ from runengine_server.rpc.access import METHOD_ACCESS, Public
 from runengine_server.rpc.caller import set_caller
 from runengine_server.rpc.draining import Drain
 from runengine_server.rpc.errors import abort_with, internal_error
-from runengine_server.rpc.not_built import refuse_unbuilt_fields, refuse_unbuilt_rpc
 from runengine_server.rpc.off_loop import read_off_loop
 from runengine_server.rpc.text_check import may_hold_nul, refuse_nul
 
@@ -113,9 +111,7 @@ class _GuardedCall:
                 metadata={"scope": needed},
             )
         set_caller(caller)
-        refuse_unbuilt_rpc(self._method)
         request = self._parse(data)
-        await read_off_loop(partial(refuse_unbuilt_fields, self._method), request)
         if may_hold_nul(data):
             await read_off_loop(refuse_nul, request)
         return request

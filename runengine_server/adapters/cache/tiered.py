@@ -65,8 +65,8 @@ class TieredOutputCache:
         for at, answer in zip(rest, await self._cold.lookup([queries[at] for at in rest]), strict=True):
             hot_answer = answers[at]
             if isinstance(answer, CacheHit):
-                answers[at] = answer
                 entry = replace(answer.entry, generation=generations[at])
+                answers[at] = CacheHit(entry=entry, tier=answer.tier)
                 is_promotion = not _is_outdated(hot_answer)
                 self.writes.put(HotWrite(entry, queries[at].hot_ttl_s, is_promotion=is_promotion))
             else:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from runengine_server.adapters.valkey.breaker import CircuitBreaker
+from runengine_server.adapters.breaker import CircuitBreaker
 from runengine_server.adapters.valkey.connection import connect_lazily
 from runengine_server.adapters.valkey.value import PoisonedValue, decode_value, encode_value
 from runengine_server.domain.cache import (

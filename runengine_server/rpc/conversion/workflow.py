@@ -12,7 +12,6 @@ from runengine_server.rpc.conversion.json_struct import read_object, struct_of
 from runengine_server.rpc.conversion.problems import Problems
 from runengine_server.rpc.conversion.scalar import duration_of, read_duration_s, read_enum, timestamp_of
 from runengine_server.rpc.conversion.workflow_digest import workflow_digest
-from runengine_server.rpc.not_built import refuse_unbuilt_workflow
 
 
 def read_workflow(proto: workflow_pb2.Workflow) -> Workflow:
@@ -23,9 +22,7 @@ def read_workflow(proto: workflow_pb2.Workflow) -> Workflow:
     Raises:
         InvalidError: WORKFLOW_INVALID with everything that cannot be read.
         ExhaustedError: PAYLOAD_TOO_LARGE for an input selector or the trigger schema.
-        NotYetImplementedError: it sets what is not built; a file gets no further than a request.
     """
-    refuse_unbuilt_workflow(proto)
     problems = Problems()
     workflow = Workflow(
         name=proto.name,

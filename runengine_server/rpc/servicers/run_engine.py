@@ -37,7 +37,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class RunEngineServicer(run_engine_pb2_grpc.RunEngineServicer):
-    """Runs over gRPC. What `not_built` lists is refused by the guard and has no method here."""
+    """Runs over gRPC."""
 
     def __init__(self, services: Services, watches: WatchRegistry) -> None:
         """Serve these use cases and count watches there."""

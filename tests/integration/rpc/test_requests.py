@@ -8,10 +8,9 @@ from google.protobuf import duration_pb2, struct_pb2
 from grpc import StatusCode
 from grpc_status import rpc_status
 
-from runengine_client.pb.runengine.v1 import run_engine_pb2, run_pb2, workflow_pb2
 from runengine_client.pb.runengine.v1 import run_engine_pb2 as pb
+from runengine_client.pb.runengine.v1 import run_pb2, workflow_pb2
 from runengine_server.domain.states import CacheMode, RunStatus, StepStatus
-from runengine_server.rpc.not_built import UNBUILT_FIELDS, UNBUILT_RPCS
 
 from .refusals import refused
 
@@ -237,48 +236,3 @@ async def test_a_workflow_that_cannot_be_read_names_every_place(served):
     ]
     _, details = await refused(registry.RegisterWorkflow(workflow_pb2.RegisterWorkflowRequest()))
     assert details["BadRequest"].field_violations[0].field == "workflow"
-
-
-async def test_what_is_not_built_is_refused(served):
-    """Every RPC of the list answers NOT_YET_IMPLEMENTED, whatever is sent."""
-    channel = await served.channel("all")
-    for method in UNBUILT_RPCS:
-        error, details = await refused(channel.unary_unary(method)(b""))
-        assert error.code() is StatusCode.UNIMPLEMENTED, method
-        assert details["ErrorInfo"].reason == "NOT_YET_IMPLEMENTED"
-        assert details["ErrorInfo"].metadata["feature"] == method.removeprefix("/runengine.v1.").replace("/", ".")
-
-
-CHANGE = run_pb2.ChangeRequest(type="t")
-UNBUILT_REQUESTS = {
-    "RegisterWorkflow.workflow.steps.verify_artifacts": workflow_pb2.RegisterWorkflowRequest(
-        workflow=workflow_pb2.Workflow(
-            steps=[
-                workflow_pb2.StepDefinition(step_id="a"),
-                workflow_pb2.StepDefinition(step_id="b", verify_artifacts=True),
-            ]
-        )
-    ),
-}
-
-
-@pytest.mark.parametrize("name", UNBUILT_REQUESTS)
-async def test_fields_that_are_not_built_are_refused(served, name):
-    """A set field of a feature that is not built is NOT_YET_IMPLEMENTED and named; the use case is not asked."""
-    rpc, _, path = name.partition(".")
-    stub = await (served.registry() if rpc == "RegisterWorkflow" else served.engine())
-    error, details = await refused(getattr(stub, rpc)(UNBUILT_REQUESTS[name]))
-    assert error.code() is StatusCode.UNIMPLEMENTED
-    assert details["ErrorInfo"].metadata["feature"].startswith(f"{rpc}Request.{path}")
-    assert served.services.calls == []
-
-
-async def test_the_list_of_unbuilt_fields_is_tested_in_full(served):
-    """Each field of the list is in the test above, and unset ones are let through."""
-    listed = {
-        f"{method.rpartition('/')[2]}.{field.path}" for method, fields in UNBUILT_FIELDS.items() for field in fields
-    }
-    assert listed == UNBUILT_REQUESTS.keys()
-    engine = await served.engine()
-    await engine.TriggerUpdate(run_engine_pb2.TriggerUpdateRequest(change_request=CHANGE, cache_mode=2))
-    assert served.services.calls[0][0] == "trigger_update"

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from runengine_server.adapters.valkey.breaker import CircuitBreaker
+from runengine_server.adapters.breaker import CircuitBreaker
 
 
 class ManualClock:

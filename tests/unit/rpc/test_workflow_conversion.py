@@ -4,7 +4,6 @@ import json
 import random
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from google.protobuf import json_format
@@ -13,7 +12,7 @@ from runengine_client.pb.runengine.v1 import workflow_pb2
 from runengine_client.workflow import document_of, format_workflow
 from runengine_client.workflow import read_workflow as read_file
 from runengine_server.domain.canonical_json import canonical_bytes, normalize_numbers
-from runengine_server.domain.errors import InvalidError, NotYetImplementedError
+from runengine_server.domain.errors import InvalidError
 from runengine_server.domain.ids import SkillId, StepId, WorkflowDigest
 from runengine_server.domain.states import CacheMode, CacheScope, FailurePolicy
 from runengine_server.domain.workflow import CachePolicy, ChangeRule, RetryPolicy, StepDefinition, Workflow
@@ -116,23 +115,6 @@ def test_what_cannot_be_read_is_named_all_at_once() -> None:
         "triggerSchema/minimum",
     ]
     assert "and 3 more" in caught.value.message
-
-
-@pytest.mark.parametrize(
-    ("part", "feature"),
-    [
-        ({"steps": [workflow_pb2.StepDefinition(verify_artifacts=True)]}, "Workflow.steps.verify_artifacts"),
-        (
-            {"change_requests": [workflow_pb2.ChangeRequestRule(cache_mode=workflow_pb2.CACHE_MODE_BYPASS)]},
-            "Workflow.change_requests.cache_mode = CACHE_MODE_BYPASS",
-        ),
-    ],
-)
-def test_a_definition_from_a_file_gets_no_further(part: dict[str, Any], feature: str) -> None:
-    """What is not built is refused wherever the definition comes from, not only in a request."""
-    with pytest.raises(NotYetImplementedError) as caught:
-        read_workflow(workflow_pb2.Workflow(**part))
-    assert caught.value.metadata == {"feature": feature}
 
 
 @pytest.mark.parametrize("timeout_s", [None, 0.1, 1.0, 1.5, 90.000_001, 1e-9, 86_400.0, 7_776_000.123])
