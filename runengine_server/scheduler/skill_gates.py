@@ -22,6 +22,9 @@ from runengine_server.scheduler.reporting import Reporting
 from runengine_server.scheduler.skill_gate import SkillGate, Waiter
 from runengine_server.scheduler.wakeup import Wakeup
 
+# An engine asks a runner it has not reached yet twice a second: longer than this nobody waits for its list of skills.
+_KNOWN_WITHIN_S = 2.0
+
 
 class SkillGates:
     """A gate for each limited skill that is in use; skills without a limit cost a look at the catalogue."""
@@ -78,7 +81,7 @@ class SkillGates:
     @asynccontextmanager
     async def passed(self, step: Execute, timeout_ms: Callable[[Execute], int]) -> AsyncIterator[None]:
         """A permit of the step's skill is held inside the block; waiting for it is no time of the attempt."""
-        gate = self._gate(step.context.compiled.workflow.steps[step.lease.step].skill_id)
+        gate = await self._gate(step.context.compiled.workflow.steps[step.lease.step].skill_id)
         if gate is None:
             yield
             return
@@ -107,7 +110,13 @@ class SkillGates:
             tasks.start_soon(self._exchange_permits)
             tasks.start_soon(self._hold_leases)
 
-    def _gate(self, skill_id: SkillId) -> SkillGate | None:
+    async def _gate(self, skill_id: SkillId) -> SkillGate | None:
+        """The gate of a skill with a limit; a runner that cannot be asked for one within a moment has none."""
+        known = self._skills.availability(skill_id)
+        give_up_at_s = anyio.current_time() + _KNOWN_WITHIN_S
+        while known.has_target and not known.is_catalogue_known and anyio.current_time() < give_up_at_s:
+            await anyio.sleep(_KNOWN_WITHIN_S / 20)
+            known = self._skills.availability(skill_id)
         gate = self._gates.get(skill_id)
         if gate is None and (limit := self._limit(skill_id)) > 0:
             gate = self._gates[skill_id] = SkillGate(skill_id, limit)

@@ -12,7 +12,7 @@ from runengine_server.domain.ids import EngineNo, RunKey, SkillId, StepNo
 from runengine_server.domain.states import RunStatus
 from runengine_server.domain.workflow import StepDefinition
 from runengine_server.ports.skill_permits import PermitClaim, PermitGrant
-from runengine_server.ports.skill_runner import Outcome, SkillCall
+from runengine_server.ports.skill_runner import Outcome, SkillAvailability, SkillCall, SkillInfo
 from runengine_server.ports.step_queue import Lease
 from runengine_server.scheduler.skill_gate import SkillGate
 
@@ -206,6 +206,27 @@ async def test_a_limit_that_rises_or_goes_away_lets_go() -> None:
         for gate in gates:
             gate.set()
         assert await on.ended(run) == [RunStatus.COMPLETED]
+
+
+async def test_a_limit_is_waited_for() -> None:
+    """While the runner's list has not been read its skills are not called as if they had no limit."""
+    async with stage(OFTEN) as on:
+        is_known, availability = False, on.skills.availability
+
+        def known(skill_id: SkillId) -> SkillAvailability:
+            return replace(availability(skill_id), is_catalogue_known=is_known, info=info if is_known else None)
+
+        info = SkillInfo(skill_id=SKILL, version="1", cache_version="1", max_concurrency=2)
+        on.skills.availability = known  # type: ignore[method-assign]
+        names = [f"s{n}" for n in range(6)]
+        work_a_while(on, names)
+        run = await on.start(workflow(*limited(*names), name="early"))
+        await on.bell.until(lambda: on.scheduler.attempts_in_flight == 6)
+        await settle_down()
+        assert not on.skills.calls
+        is_known = True
+        assert await on.ended(run) == [RunStatus.COMPLETED]
+        assert on.skills.running_max == 2
 
 
 async def test_permits_wait_for_the_database() -> None:
