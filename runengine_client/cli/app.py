@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from runengine_client.cli import run_commands, start_commands
+from runengine_client.cli import explanation_commands, run_commands, start_commands
 from runengine_client.cli.session import Output, Session
 from runengine_client.cli.workflow_commands import workflow_app
 from runengine_client.connection import TARGET_DEFAULT
@@ -92,7 +92,9 @@ app.command()(run_commands.get)
 app.command(name="list")(run_commands.list_runs)
 app.command()(run_commands.steps)
 app.command()(run_commands.artifacts)
-app.command()(run_commands.explain)
+app.command()(explanation_commands.explain)
+app.command()(explanation_commands.compare)
+app.command()(explanation_commands.lineage)
 app.command()(run_commands.cancel)
 app.add_typer(workflow_app, name="workflow")
 

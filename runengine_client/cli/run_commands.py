@@ -1,4 +1,4 @@
-"""The commands on existing runs: watch, get, list, steps, artifacts, explain, cancel."""
+"""The commands on existing runs: watch, get, list, steps, artifacts, cancel."""
 
 from typing import Annotated
 
@@ -149,31 +149,6 @@ def artifacts(
             session.show(tables.artifacts_table(found))
         else:
             session.say("no artifacts")
-        return exit_codes.COMPLETED
-
-    session.run(command)
-
-
-def explain(
-    context: typer.Context,
-    run_id: options.RunId,
-    step_id: Annotated[str, typer.Argument(help="Id of the step.", show_default=False)],
-) -> None:
-    """Say why a step ran, was reused, waits or failed.
-
-    Example:
-
-      runengine explain RUN generate_bgm_track
-    """
-    session = session_of(context)
-
-    async def command(client: RunEngineClient) -> int:
-        explanation = await client.explain_step(run_id, step_id)
-        if session.is_json:
-            session.print_json(explanation)
-        else:
-            for sentence in explanation.text:
-                session.say(sentence)
         return exit_codes.COMPLETED
 
     session.run(command)

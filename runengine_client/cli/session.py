@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
 from runengine_client.cli import exit_codes
 from runengine_client.cli.json_output import dumps
@@ -109,8 +110,8 @@ class Session:
         """Print a remark for a person on standard error."""
         self.errors.print(Text(text, style="bright_black"), soft_wrap=True)
 
-    def show(self, table: Table) -> None:
-        """Print a table."""
+    def show(self, table: Table | Tree) -> None:
+        """Print a table or tree."""
         self.console.print(table)
 
     def print_json(self, value: object, *, is_line: bool = False) -> None:

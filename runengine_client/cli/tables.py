@@ -16,7 +16,7 @@ DESCRIPTION_CHARACTERS_MAX = 80
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, no_wrap=column in ("RUN", "STEP", "URI"), overflow="fold")
+        table.add_column(column, no_wrap=column in ("RUN", "STEP", "ARTIFACT", "URI"), overflow="fold")
     return table
 
 
@@ -91,10 +91,11 @@ def steps_table(steps: Iterable[Step]) -> Table:
 
 def artifacts_table(artifacts: Iterable[Artifact]) -> Table:
     """A run's artifacts, one a line."""
-    table = _table("STEP", "FILE", "TYPE", "SIZE", "FROM", "URI")
+    table = _table("ARTIFACT", "STEP", "FILE", "TYPE", "SIZE", "FROM", "URI")
     for artifact in artifacts:
         is_own = artifact.source_run_id in ("", artifact.run_id)
         table.add_row(
+            artifact.id,
             artifact.step_id,
             artifact.filename,
             artifact.type,

@@ -1,5 +1,6 @@
 """Words and colours of runs and steps, the same in every table, line and live view."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from rich.text import Text
@@ -90,9 +91,13 @@ def reuse(source: OutputSource | None, cache: CacheDecision | None) -> str:
 
 def _miss(cache: CacheDecision) -> str:
     reason = (cache.miss_reason or MissReason.UNKNOWN).replace("_", " ")
-    shown = ", ".join(cache.changed_pointers[:POINTERS_SHOWN])
-    more = ", …" if len(cache.changed_pointers) > POINTERS_SHOWN else ""
-    return f"{reason} at {shown}{more}" if shown else reason
+    return f"{reason} at {pointers(cache.changed_pointers)}" if cache.changed_pointers else reason
+
+
+def pointers(found: Sequence[str]) -> str:
+    """The first of the pointers; the input itself has an empty one."""
+    shown = ", ".join(pointer or "its root" for pointer in found[:POINTERS_SHOWN])
+    return f"{shown}, …" if len(found) > POINTERS_SHOWN else shown
 
 
 def failure(error: Failure | None) -> str:

@@ -167,9 +167,38 @@ class FakeRunEngine(run_engine_pb2_grpc.RunEngineServicer, workflow_pb2_grpc.Wor
         return run_engine_pb2.ExplainStepResponse(step=self.steps[0], text=["It ran: nothing was cached."])
 
     def CompareRuns(self, request, context):
-        Fault(code="UNIMPLEMENTED", reason="NOT_YET_IMPLEMENTED").abort(context)
+        self._enter("CompareRuns", request, context)
+        reused = step_message("plan", run_pb2.STEP_STATUS_SKIPPED)
+        reused.output_source = run_pb2.OUTPUT_SOURCE_BASE_RUN
+        return run_engine_pb2.CompareRunsResponse(
+            steps=[
+                run_engine_pb2.StepDiff(step_id="plan", left=self.steps[0], right=reused),
+                run_engine_pb2.StepDiff(
+                    step_id="music",
+                    left=self.steps[2],
+                    right=self.steps[2],
+                    input_pointers=["/style"],
+                    output_changed=True,
+                ),
+                run_engine_pb2.StepDiff(step_id="mix", right=self.steps[3], output_changed=True),
+            ],
+            root_cause_step_ids=["music"],
+        )
 
-    GetLineage = CompareRuns
+    def GetLineage(self, request, context):
+        self._enter("GetLineage", request, context)
+        made = [
+            run_pb2.Artifact(id=f"a-{name}", run_id=RUN_ID, step_id=name, type="audio/wav", filename=f"{name}.wav")
+            for name in ("mix", "music", "plan")
+        ]
+        pairs = [("a-music", "a-mix", "mix"), ("a-plan", "a-mix", "mix"), ("a-plan", "a-music", "music")]
+        return run_engine_pb2.GetLineageResponse(
+            nodes=[run_engine_pb2.LineageNode(artifact=artifact) for artifact in made],
+            edges=[
+                run_engine_pb2.LineageEdge(from_artifact_id=source, to_artifact_id=result, step_id=step_id)
+                for source, result, step_id in pairs
+            ],
+        )
 
     def RegisterWorkflow(self, request, context):
         self._enter("RegisterWorkflow", request, context)

@@ -252,6 +252,50 @@ def test_lint_without_server(serving, run, tmp_path):
     assert f"not checked, no server at {serving.target}: skills" in result.stderr
 
 
+def test_explain(run, fake):
+    """Explain prints a sentence a line; as JSON the step with them."""
+    assert run("explain", RUN_ID, "plan").stdout == "It ran: nothing was cached.\n"
+    (request,) = fake.requests("ExplainStep")
+    assert (request.run_id, request.step_id) == (RUN_ID, "plan")
+    shown = json.loads(run("explain", RUN_ID, "plan", "-o", "json").stdout)
+    assert (shown["step"]["stepId"], shown["text"]) == ("plan", ["It ran: nothing was cached."])
+
+
+def test_compare(run, fake):
+    """Compare prints the steps that differ with the causes marked, with --all the others too; as JSON everything."""
+    lines = [line.split() for line in run("compare", RUN_ID, "other").stdout.splitlines()]
+    assert lines == [
+        ["STEP", "LEFT", "RIGHT", "INPUT", "OUTPUT", "CAUSE"],
+        ["music", "completed", "completed", "/style", "changed", "root", "cause"],
+        ["mix", "no", "such", "step", "completed", "changed"],
+        ["1", "step", "is", "the", "same"],
+    ]
+    (request,) = fake.requests("CompareRuns")
+    assert (request.left_run_id, request.right_run_id) == (RUN_ID, "other")
+    shown = run("compare", RUN_ID, "other", "--all").stdout
+    assert "skipped from base run" in shown and "is the same" not in shown
+    as_json = json.loads(run("compare", RUN_ID, "other", "-o", "json").stdout)
+    assert as_json["rootCauseStepIds"] == ["music"]
+    assert as_json["steps"][1]["inputPointers"] == ["/style"]
+    assert (as_json["steps"][2]["outputChanged"], "left" in as_json["steps"][2]) == (True, False)
+
+
+def test_lineage(run, fake):
+    """Lineage prints a tree in which each artifact is described once; as JSON nodes and edges."""
+    lines = run("lineage", "a-mix", "--depth", "3").stdout.splitlines()
+    assert lines[0].startswith(f"mix.wav (audio/wav, 0 B) made by mix in run {RUN_ID}")
+    assert [line.strip("│├└─ ").split(" (")[0] for line in lines[1:]] == [
+        "music.wav",
+        "plan.wav, see elsewhere",
+        "plan.wav",
+    ]
+    (request,) = fake.requests("GetLineage")
+    assert (request.artifact_id, request.depth) == ("a-mix", 3)
+    shown = json.loads(run("lineage", "a-mix", "-o", "json").stdout)
+    assert shown["nodes"][0]["artifact"]["id"] == "a-mix"
+    assert shown["edges"][0] == {"fromArtifactId": "a-music", "toArtifactId": "a-mix", "stepId": "mix"}
+
+
 def test_token_variables(run, fake):
     """TOKEN is honoured, and RUNENGINE_TOKEN wins over it."""
     run("get", RUN_ID, TOKEN="one")

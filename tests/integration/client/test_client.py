@@ -215,3 +215,14 @@ async def test_restart_between_calls(serving, client):
     patient = RunEngineClient(serving.target, backoff=Backoff(first_s=0.05))
     async with patient:
         assert (await patient.get_run(RUN_ID)).id == RUN_ID
+
+
+async def test_comparison_and_lineage(client):
+    """A comparison tells a missing step from one that is there; a lineage has its artifacts and what connects them."""
+    comparison = await client.compare_runs(RUN_ID, RUN_ID)
+    plan, music, mix = comparison.steps
+    assert (plan.output_changed, plan.right.output_source, mix.left) == (False, "base_run", None)
+    assert (music.input_pointers, comparison.root_cause_step_ids) == (("/style",), ("music",))
+    lineage = await client.get_lineage("a-mix")
+    assert [artifact.id for artifact in lineage.artifacts] == ["a-mix", "a-music", "a-plan"]
+    assert (lineage.edges[0].from_artifact_id, lineage.edges[0].step_id) == ("a-music", "mix")

@@ -55,6 +55,13 @@ def test_errors(client, fake, make_fault, make_run):
         client.run(RUN_ID).result()
 
 
+def test_questions(client):
+    """Explanations, comparisons and lineages come back as from the asynchronous client."""
+    assert client.explain_step(RUN_ID, "plan").text == ("It ran: nothing was cached.",)
+    assert client.compare_runs(RUN_ID, RUN_ID).root_cause_step_ids == ("music",)
+    assert len(client.get_lineage("a-mix", depth=2).edges) == 3
+
+
 def test_shared_by_threads(client):
     """Threads may share a client."""
     found: list[str] = []
