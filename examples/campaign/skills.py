@@ -29,6 +29,7 @@ from examples.campaign.generate.outcome_film import Outcome, film_outcome
 from examples.campaign.generate.planning import plan_from_brief, words_of
 from examples.campaign.generate.score import score_for
 from examples.campaign.generate.start_button import cut_out
+from examples.campaign.schemas import INPUTS, OUTPUTS
 from runengine_client.skills import Skill, SkillContext, SkillError, skill
 
 _SkillBody = Callable[[JsonObject, SkillContext], JsonObject]
@@ -37,21 +38,28 @@ _PNG = "image/png"
 _WAV = "audio/wav"
 
 
-def _refusing_bad_input(body: _SkillBody) -> _SkillBody:
-    """Turn a generator's ValueError into a failure that no retry can mend."""
+def _skill(skill_id: str, *, default_timeout_s: float) -> Callable[[_SkillBody], Skill]:
+    """The skill with its schemas; a generator's ValueError becomes a failure that no retry can mend."""
 
-    @wraps(body)
-    def checked(input: JsonObject, context: SkillContext) -> JsonObject:  # noqa: A002 - the contract's own word
-        try:
-            return body(input, context)
-        except ValueError as error:
-            raise SkillError("INPUT_INVALID", str(error)) from error
+    def decorate(body: _SkillBody) -> Skill:
+        @wraps(body)
+        def checked(input: JsonObject, context: SkillContext) -> JsonObject:  # noqa: A002 - the contract's own word
+            try:
+                return body(input, context)
+            except ValueError as error:
+                raise SkillError("INPUT_INVALID", str(error)) from error
 
-    return checked
+        return skill(
+            skill_id,
+            default_timeout_s=default_timeout_s,
+            input_schema=INPUTS[skill_id],
+            output_schema=OUTPUTS[skill_id],
+        )(checked)
+
+    return decorate
 
 
-@skill("planning.generate_campaign_plan", default_timeout_s=30)
-@_refusing_bad_input
+@_skill("planning.generate_campaign_plan", default_timeout_s=30)
 def generate_campaign_plan(input: JsonObject, context: SkillContext) -> JsonObject:  # noqa: A002
     """Writes the campaign plan: words, palette, music and game settings from a title and a style."""
     plan = plan_from_brief(mapping(input, "brief"))
@@ -59,8 +67,7 @@ def generate_campaign_plan(input: JsonObject, context: SkillContext) -> JsonObje
     return plan
 
 
-@skill("image.generate_intro", default_timeout_s=60)
-@_refusing_bad_input
+@_skill("image.generate_intro", default_timeout_s=60)
 def generate_intro(input: JsonObject, context: SkillContext) -> JsonObject:  # noqa: A002
     """Draws the intro image, with its start button at a known place."""
     plan = mapping(input, "plan")
@@ -74,8 +81,7 @@ def generate_intro(input: JsonObject, context: SkillContext) -> JsonObject:  # n
     return {**size, "headline": headline, "style": style, "buttonLabel": label, "button": button}
 
 
-@skill("image.segment_start_button", default_timeout_s=60)
-@_refusing_bad_input
+@_skill("image.segment_start_button", default_timeout_s=60)
 def segment_start_button(input: JsonObject, context: SkillContext) -> JsonObject:  # noqa: A002
     """Cuts the start button out of the intro image, with transparent surroundings, and adds its pressed state."""
     source = mapping(input, "image")
@@ -92,8 +98,7 @@ def segment_start_button(input: JsonObject, context: SkillContext) -> JsonObject
     return {"label": label, "width": button.normal.width, "height": button.normal.height, "coverage": button.coverage}
 
 
-@skill("video.generate_intro_loop", default_timeout_s=120)
-@_refusing_bad_input
+@_skill("video.generate_intro_loop", default_timeout_s=120)
 def generate_intro_loop(input: JsonObject, context: SkillContext) -> JsonObject:  # noqa: A002
     """Films the intro image as a seamless loop with drifting lights and a pulsing button."""
     image, button = mapping(input, "image"), mapping(input, "button")
@@ -109,8 +114,7 @@ def generate_intro_loop(input: JsonObject, context: SkillContext) -> JsonObject:
     return _publish_film(context, made, "intro_loop.mp4", title, made_from=[image, button])
 
 
-@skill("audio.generate_bgm", default_timeout_s=60)
-@_refusing_bad_input
+@_skill("audio.generate_bgm", default_timeout_s=60)
 def generate_bgm(input: JsonObject, context: SkillContext) -> JsonObject:  # noqa: A002
     """Composes and plays the background music as a seamless loop."""
     style = text(input, "style")
@@ -126,8 +130,7 @@ def generate_bgm(input: JsonObject, context: SkillContext) -> JsonObject:  # noq
     return facts
 
 
-@skill("audio.generate_sfx_pack", default_timeout_s=60)
-@_refusing_bad_input
+@_skill("audio.generate_sfx_pack", default_timeout_s=60)
 def generate_sfx_pack(input: JsonObject, context: SkillContext) -> JsonObject:  # noqa: A002
     """Plays the game's five sound effects in the timbre and key of a style."""
     style = text(input, "style")
@@ -139,8 +142,7 @@ def generate_sfx_pack(input: JsonObject, context: SkillContext) -> JsonObject:  
     return {"style": style, "durationSeconds": effects}
 
 
-@skill("audio.mix_for_game", default_timeout_s=60)
-@_refusing_bad_input
+@_skill("audio.mix_for_game", default_timeout_s=60)
 def mix_for_game(input: JsonObject, context: SkillContext) -> JsonObject:  # noqa: A002
     """Mixes music and effects to −16 LUFS plus the boost, with true peaks below −1 dBTP."""
     music, pack = mapping(input, "music"), mappings(input, "effects")
@@ -164,22 +166,19 @@ def mix_for_game(input: JsonObject, context: SkillContext) -> JsonObject:  # noq
     return {**facts, "cues": cues}
 
 
-@skill("video.generate_outcome_win", default_timeout_s=120)
-@_refusing_bad_input
+@_skill("video.generate_outcome_win", default_timeout_s=120)
 def generate_outcome_win(input: JsonObject, context: SkillContext) -> JsonObject:  # noqa: A002
     """Films the winner's screen: rays, a shock wave and confetti."""
     return _film_outcome(Outcome.WIN, input, context)
 
 
-@skill("video.generate_outcome_lose", default_timeout_s=120)
-@_refusing_bad_input
+@_skill("video.generate_outcome_lose", default_timeout_s=120)
 def generate_outcome_lose(input: JsonObject, context: SkillContext) -> JsonObject:  # noqa: A002
     """Films the loser's screen: words that fall in a grey rain."""
     return _film_outcome(Outcome.LOSE, input, context)
 
 
-@skill("game.config_from_template", default_timeout_s=30)
-@_refusing_bad_input
+@_skill("game.config_from_template", default_timeout_s=30)
 def config_from_template(input: JsonObject, context: SkillContext) -> JsonObject:  # noqa: A002
     """Fills the game's configuration template from the plan and the difficulty."""
     seconds = number(input, "roundSeconds", low=ROUND_SECONDS_MIN, high=ROUND_SECONDS_MAX)
@@ -188,8 +187,7 @@ def config_from_template(input: JsonObject, context: SkillContext) -> JsonObject
     return config
 
 
-@skill("asset3d.generate", default_timeout_s=60)
-@_refusing_bad_input
+@_skill("asset3d.generate", default_timeout_s=60)
 def generate_asset(input: JsonObject, context: SkillContext) -> JsonObject:  # noqa: A002
     """Models the 3D asset in full detail."""
     shape, style = text(input, "shape"), text(mapping(input, "plan"), "style")
@@ -199,8 +197,7 @@ def generate_asset(input: JsonObject, context: SkillContext) -> JsonObject:  # n
     return facts
 
 
-@skill("asset3d.optimize", default_timeout_s=60)
-@_refusing_bad_input
+@_skill("asset3d.optimize", default_timeout_s=60)
 def optimize_asset(input: JsonObject, context: SkillContext) -> JsonObject:  # noqa: A002
     """Reduces the 3D asset to a budget of triangles and draws a preview of the result."""
     source = mapping(input, "model")
@@ -226,8 +223,7 @@ def optimize_asset(input: JsonObject, context: SkillContext) -> JsonObject:  # n
     return {**facts, "bytesBefore": len(detailed), "bytesAfter": len(model.data)}
 
 
-@skill("campaign.assemble_manifest", default_timeout_s=30)
-@_refusing_bad_input
+@_skill("campaign.assemble_manifest", default_timeout_s=30)
 def assemble_manifest(input: JsonObject, context: SkillContext) -> JsonObject:  # noqa: A002
     """Writes the manifest: every file of the campaign with hash, size and type, after reading each of them."""
     files = mapping(input, "files")

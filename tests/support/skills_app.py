@@ -75,7 +75,18 @@ def _skills(gates: Path) -> list[Skill]:
         stored = await context.publish(given["text"].encode(), filename=given["filename"], media_type="text/plain")
         return {"contentHash": stored.content_hash}
 
-    return [echo, gated, flaky, big, publish]
+    @make_skill(
+        "t.typed",
+        version="1.0.0",
+        max_concurrency=0,
+        input_schema={"type": "object", "properties": {"number": {"type": "number"}}},
+        output_schema={"type": "object", "properties": {"number": {"type": "number"}}},
+    )
+    async def typed(given: dict[str, Any], context: AsyncSkillContext) -> dict[str, Any]:
+        """Takes and gives numbers, unless `lie` says what to give instead."""
+        return {"number": given.get("lie", given.get("number"))}
+
+    return [echo, gated, flaky, big, publish, typed]
 
 
 if __name__ == "__main__":
