@@ -822,13 +822,15 @@ class CompareRunsResponse(_message.Message):
     ROOT_CAUSE_STEP_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepDiff]:
-        """One row per step of either run, in the order of the right run's definition, then steps only the left has. Set by
-        the server.
+        """One row per step of either run, in the order of the right run's definition, then steps only the left has. Where
+        that would exceed 3 MiB, unchanged steps lose their details first, then their rows. Set by the server.
         """
 
     @_builtins.property
     def root_cause_step_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Steps that differ although nothing they depend on does. Set by the server."""
+        """Steps that differ on their own account and not only because the outputs of steps they depend on do; at most 1,000,
+        in the order of the rows. Set by the server.
+        """
 
     def __init__(
         self,
@@ -869,7 +871,9 @@ class StepDiff(_message.Message):
 
     @_builtins.property
     def input_pointers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """RFC 6901 pointers into the input that differ; default none."""
+        """RFC 6901 pointers into the input that differ, at most 64; default none. Inputs of at most 200 steps are compared,
+        those nearest to the start of the workflow.
+        """
 
     def __init__(
         self,
@@ -916,7 +920,9 @@ Global___GetLineageRequest: _TypeAlias = GetLineageRequest  # noqa: Y015
 
 @_typing.final
 class GetLineageResponse(_message.Message):
-    """An artifact's lineage: a DAG that ends in the artifact asked for."""
+    """An artifact's lineage: a DAG that ends in the artifact asked for. At most 1,000 artifacts and 5,000 edges, those of
+    the nearest generations.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
