@@ -2,7 +2,7 @@
 
 The call is its own task. Engines come and go (`listen`, `leave`): while nobody listens a grace period runs, after
 which the call is cancelled. A worker thread cannot be stopped, so a cancelled call has its outcome at once, but keeps
-its slot and its `ended` unset until the thread returns.
+its slot and is not `is_ended` until the thread returns.
 """
 
 import asyncio
@@ -66,11 +66,12 @@ class RunningCall:
         self.artifacts: list[Artifact] = []
         self.progress: Progress | None = None
         self.outcome: CallOutcome | None = None
-        self.ended = anyio.Event()
+        self.is_ended = False
         self.is_function_running = False
         self._artifact_folder = artifact_folder
         self._ledger = ledger
         self._predecessor = predecessor
+        self._ended: anyio.Event | None = None
         self._loop = asyncio.get_running_loop()
         self._scope = anyio.CancelScope()
         self._is_cached = True
@@ -174,7 +175,7 @@ class RunningCall:
         try:
             with self._scope:
                 if self._predecessor is not None:
-                    await self._predecessor.ended.wait()
+                    await self._predecessor.wait_until_ended()
                     self._predecessor = None
                 if slots is None:
                     await self._run_function(threads)
@@ -183,7 +184,15 @@ class RunningCall:
                         await self._run_function(threads)
         finally:
             self.is_function_running = False
-            self.ended.set()
+            self.is_ended = True
+            if self._ended is not None:
+                self._ended.set()
+
+    async def wait_until_ended(self) -> None:
+        """The function has returned, also that of a call whose outcome was known long before."""
+        if not self.is_ended:
+            self._ended = self._ended or anyio.Event()
+            await self._ended.wait()
 
     async def _run_function(self, threads: anyio.CapacityLimiter) -> None:
         facts = self.order.facts

@@ -182,20 +182,19 @@ class SkillServer:
 
     async def _host_calls(self, ready: anyio.Event, stopping: anyio.Event) -> None:
         limits = self._limits
-        async with anyio.create_task_group() as task_group:
+        async with asyncio.TaskGroup() as tasks:
             self._registry = CallRegistry(
                 artifact_folder=self.artifact_folder,
                 ledger=self.ledger,
                 replays=ReplayStore(
                     count_max=limits.replay_count_max, bytes_max=limits.replay_bytes_max, ttl_s=limits.replay_ttl_s
                 ),
-                task_group=task_group,
+                tasks=tasks,
                 threads_max=limits.threads_max,
                 calls_max=limits.calls_max,
             )
             ready.set()
-            await stopping.wait()
-            task_group.cancel_scope.cancel()
+            await stopping.wait()  # whatever runs then is waited for: `stop` has cancelled it
 
     async def _stop_calls(self) -> None:
         if self._calls is not None and self._stopping is not None:

@@ -4,7 +4,6 @@ import asyncio
 import hmac
 import logging
 from collections.abc import AsyncIterator, Mapping
-from functools import partial
 from typing import Any, Final, NoReturn
 
 import anyio
@@ -126,7 +125,7 @@ class SkillRunnerServicer(skill_runner_pb2_grpc.SkillRunnerServiceServicer):
             stream.lose()
 
         context.add_done_callback(lose)  # type: ignore[arg-type]
-        self._registry.spawn(partial(_read, stream, request_iterator, reading))
+        self._registry.spawn(_read(stream, request_iterator, reading))
         async for batch in stream.batches():
             yield batch
         if stream.problem is not None:

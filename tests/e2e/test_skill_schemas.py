@@ -35,13 +35,7 @@ async def test_input_that_turns_out_wrong_fails_without_a_call(
     workflow = (
         WorkflowBuilder("typed.later", version="1.0.0")
         .step("first", skill="t.echo", input={"number": expression("trigger.given")})
-        .step(
-            "second",
-            skill="t.typed",
-            needs=["first"],
-            input={"number": expression("steps.first.output.number")},
-            max_attempts=3,
-        )
+        .step("second", skill="t.typed", needs=["first"], input=passed_on, max_attempts=3)
         .build()
     )
     await client.register_workflow(workflow)
