@@ -16,7 +16,7 @@ ATTEMPTS_MAX = 20
 BACKOFF_MS_DEFAULT = 1_000
 BACKOFF_MS_MAX = 24 * 3_600_000
 HOT_TTL_RANGE = (timedelta(hours=24), timedelta(hours=48))
-TIMEOUT_MAX = timedelta(days=7)
+TIMEOUT_RANGE = (timedelta(milliseconds=1), timedelta(days=7))
 
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,127}")
 _STEP_ID = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -82,8 +82,8 @@ def _step(step: workflow_pb2.StepDefinition, path: str, first: int, number: int)
         yield _violation(f"{path}.stepId", f"'{step.step_id}' is already the id of steps[{first}]")
     if not _SKILL_ID.fullmatch(step.skill_id):
         yield _violation(f"{path}.skillId", f"must match {_SKILL_ID.pattern}")
-    if step.HasField("timeout") and step.timeout.ToTimedelta() > TIMEOUT_MAX:
-        yield _violation(f"{path}.timeout", "must be at most 7 days")
+    if step.HasField("timeout") and not TIMEOUT_RANGE[0] <= step.timeout.ToTimedelta() <= TIMEOUT_RANGE[1]:
+        yield _violation(f"{path}.timeout", "must be 1 ms to 7 days")
     if step.cache_policy.HasField("hot_ttl"):
         least, most = HOT_TTL_RANGE
         hot_ttl = step.cache_policy.hot_ttl.ToTimedelta()

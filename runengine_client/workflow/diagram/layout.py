@@ -24,8 +24,8 @@ class Item:
     is_waypoint: bool
     height: float
     y: float = 0.0
-    before: "list[Item]" = field(default_factory=list)
-    after: "list[Item]" = field(default_factory=list)
+    before: "list[Item]" = field(default_factory=list, repr=False)
+    after: "list[Item]" = field(default_factory=list, repr=False)
 
 
 def lay_out(dag: Dag, *, box_height: float, gap: float) -> list[list[Item]]:
