@@ -222,7 +222,6 @@ def _use_cases(
             cache=shared.planning_cache,  # unobserved: a plan's look-ups are no reads of a step
             skills=shared.skills,
             signal=signals,
-            clock=SystemClock(),
         ),
         read=read,
         watch=WatchRuns(read=read, events=SharedEventReads(shared.events), hints=hub, clock=SystemClock()),

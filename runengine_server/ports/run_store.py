@@ -77,8 +77,9 @@ class EarlierAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
-    """What the scheduler needs to know of a run, immutable; `plan` is (action, reason) per step.
+    """What the scheduler needs to know of a run; `plan` is (action, reason) per step.
 
+    Nothing of it ever changes but `deadline_in_s`: seconds from when it was read, by the database's clock.
     `base_digest` is the base's workflow version, None without a base and when retention has removed it.
     """
 
@@ -93,7 +94,7 @@ class RunFacts:
     base_run: RunKey | None
     base_digest: WorkflowDigest | None
     plan: Sequence[tuple[PlanAction, PlanReason]]
-    deadline_at_s: float | None
+    deadline_in_s: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

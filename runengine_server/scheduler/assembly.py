@@ -38,7 +38,7 @@ def assemble_scheduler(
     description: str = "",
 ) -> Scheduler:
     """A scheduler over these ports; `run` starts it."""
-    contexts = RunContexts(store, workflows, settings.contexts_max)
+    contexts = RunContexts(store, workflows, clock, settings.contexts_max)
     values = StepValues(store, settings.values_bytes_max)
     timeouts = AttemptTimeouts(skills, clock)
     reporting = Reporting(observer)

@@ -141,8 +141,8 @@ class AttemptRunner:
     def _call(self, step: Execute) -> SkillCall:
         facts, definition = step.context.facts, step.context.compiled.workflow.steps[step.lease.step]
         timeout_s = self._timeouts.timeout_s(definition)
-        if facts.deadline_at_s is not None:
-            timeout_s = max(0.001, min(timeout_s, facts.deadline_at_s - self._clock.now().timestamp()))
+        if step.context.deadline_at_s is not None:
+            timeout_s = max(0.001, min(timeout_s, step.context.deadline_at_s - self._clock.monotonic()))
         return SkillCall(
             skill_id=definition.skill_id,
             idempotency_key=f"{facts.run_id}/{definition.step_id}/{step.input.hash}",

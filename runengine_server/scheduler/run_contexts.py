@@ -11,6 +11,7 @@ from runengine_server.domain.json_value import JsonObject, JsonValue
 from runengine_server.planner.compiled import CompiledWorkflow
 from runengine_server.planner.step_input import change_value
 from runengine_server.planner.version_match import comparable_results
+from runengine_server.ports.clock import Clock
 from runengine_server.ports.run_store import RunFacts, RunStore
 
 
@@ -23,29 +24,44 @@ class CompiledWorkflows(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class RunContext:
-    """A run as the scheduler uses it; `base` holds what its base run has and may be equal, by step of this run."""
+    """A run as the scheduler uses it.
+
+    Attributes:
+        facts: the run.
+        compiled: its workflow.
+        base: what its base run has and may be equal, by step of this run.
+        change: what selectors see as `change`.
+        run: what selectors see as `run`.
+        deadline_at_s: when its deadline is, on this process's monotonic clock; None without one.
+    """
 
     facts: RunFacts
     compiled: CompiledWorkflow
     base: Mapping[StepNo, BaseResult]
     change: JsonValue
     run: JsonObject
+    deadline_at_s: float | None
+
+
+_Read = tuple[RunFacts, float]
+"""Facts, and when they were read."""
 
 
 class RunContexts:
     """An LRU of run contexts; a miss costs one batched read."""
 
-    def __init__(self, store: RunStore, workflows: CompiledWorkflows, contexts_max: int) -> None:
+    def __init__(self, store: RunStore, workflows: CompiledWorkflows, clock: Clock, contexts_max: int) -> None:
         """Load from `store`, keep at most `contexts_max` runs."""
         self._store = store
         self._workflows = workflows
+        self._clock = clock
         self._max = contexts_max
         self._contexts: OrderedDict[RunKey, RunContext] = OrderedDict()
-        self._primed: OrderedDict[RunKey, RunFacts] = OrderedDict()
+        self._primed: OrderedDict[RunKey, _Read] = OrderedDict()
 
     def prime(self, facts: RunFacts) -> None:
         """Remember the facts of a run that this process has just created."""
-        self._primed[facts.run] = facts
+        self._primed[facts.run] = facts, self._clock.monotonic()
         if len(self._primed) > self._max:
             self._primed.popitem(last=False)
 
@@ -75,14 +91,15 @@ class RunContexts:
         return found
 
     async def _load(self, runs: list[RunKey]) -> Mapping[RunKey, RunContext]:
-        facts = {run: primed for run in runs if (primed := self._primed.pop(run, None)) is not None}
-        unknown = [run for run in runs if run not in facts]
+        read = {run: primed for run in runs if (primed := self._primed.pop(run, None)) is not None}
+        unknown = [run for run in runs if run not in read]
         if unknown:
-            facts.update(await self._store.facts(unknown))
-        bases = {known.base_run for known in facts.values() if known.base_run is not None}
+            asked_at = self._clock.monotonic()
+            read.update((run, (facts, asked_at)) for run, facts in (await self._store.facts(unknown)).items())
+        bases = {known.base_run for known, _ in read.values() if known.base_run is not None}
         base_results = await self._store.base_results(sorted(bases)) if bases else {}
         loaded = {}
-        for run, known in facts.items():
+        for run, (known, read_at) in read.items():
             compiled = await self._workflows.compiled(known.workflow_digest)
             loaded[run] = RunContext(
                 facts=known,
@@ -90,6 +107,7 @@ class RunContexts:
                 base=await self._base(known, compiled, base_results),
                 change=change_value(known.change),
                 run={"id": known.run_id, "workflowName": known.workflow_name},
+                deadline_at_s=None if known.deadline_in_s is None else read_at + known.deadline_in_s,
             )
         self._contexts.update(loaded)
         while len(self._contexts) > self._max:

@@ -16,7 +16,6 @@ from runengine_server.domain.workflow import StepDefinition
 from runengine_server.planner.compiled import CompiledWorkflow
 from runengine_server.planner.planning import PlanRequest
 from runengine_server.planner.skill_schema import SkillSchemas
-from runengine_server.ports.clock import Clock
 from runengine_server.ports.output_cache import OutputCache
 from runengine_server.ports.run_store import CreatedRun, NewRun, RequestKey, RunFacts, RunStore
 from runengine_server.ports.skill_runner import SkillRunner
@@ -44,7 +43,6 @@ class StartRuns:
     cache: OutputCache
     skills: SkillRunner
     signal: WorkSignal
-    clock: Clock
     schemas: SkillSchemas = field(default_factory=SkillSchemas)
 
 
@@ -207,7 +205,7 @@ async def _store(
     created = await start.store.create(new)
     if not isinstance(created, CreatedRun):
         return repeated_answer(created, call.key)
-    start.signal.run_created(_facts(start, draft, created.run, plan), plan, has_ready_steps=bool(new.ready))
+    start.signal.run_created(_facts(draft, created.run, plan), plan, has_ready_steps=bool(new.ready))
     return answer
 
 
@@ -249,8 +247,7 @@ def _timeout_ms(skills: SkillRunner, step: StepDefinition) -> int:
     return step.lease_timeout_ms(known.default_timeout_s, is_skill_known=known.info is not None)
 
 
-def _facts(start: StartRuns, draft: Draft, run: RunKey, plan: RebuildPlan) -> RunFacts:
-    deadline_s = draft.deadline_s
+def _facts(draft: Draft, run: RunKey, plan: RebuildPlan) -> RunFacts:
     return RunFacts(
         run=run,
         run_id=draft.run_id,
@@ -263,5 +260,5 @@ def _facts(start: StartRuns, draft: Draft, run: RunKey, plan: RebuildPlan) -> Ru
         base_run=draft.base.run if draft.base else None,
         base_digest=draft.base.workflow_digest if draft.base else None,
         plan=[(step.action, step.reason) for step in plan.steps],
-        deadline_at_s=None if deadline_s is None else start.clock.now().timestamp() + deadline_s,
+        deadline_in_s=draft.deadline_s,
     )

@@ -130,3 +130,15 @@ async def test_a_queued_run_can_be_cancelled(subject: Subject) -> None:
     run = await subject.create({0: ()})
     assert await subject.cancel(run) is True
     assert (await subject.moves(run))[-2:] == [(0, S_READY, S_CANCELLED), (None, QUEUED, CANCELLED)]
+
+
+async def test_facts_say_how_much_time_is_left(subject: Subject) -> None:
+    """The time left until a run's deadline is told by the database's clock: no engine's need agree with it."""
+    late, patient, free = [await subject.create({0: ()}, deadline_s=s) for s in (0.001, 3600.0, None)]
+    facts = await subject.store.facts([late, patient, free])
+    left = [facts[run].deadline_in_s for run in (late, patient, free)]
+    assert left[0] is not None
+    assert left[0] < 0.001
+    assert left[1] is not None
+    assert 3500 < left[1] < 3600
+    assert left[2] is None

@@ -179,7 +179,7 @@ class MemoryRunStore:
             base_run=new.base_run,
             base_digest=self._tables.runs[new.base_run].new.workflow_digest if new.base_run is not None else None,
             plan=_planned(new),
-            deadline_at_s=run.deadline_at,
+            deadline_in_s=None if run.deadline_at is None else run.deadline_at - self._tables.now(),
         )
 
     def _base_result(self, result: StepResult, producer: Place) -> BaseResult:

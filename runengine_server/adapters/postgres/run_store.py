@@ -159,7 +159,7 @@ def _facts(row: asyncpg.Record) -> RunFacts:
         base_run=row["base_run"],
         base_digest=None if base_digest is None else WorkflowDigest(base_digest.hex()),
         plan=[decode_planned(byte) for byte in row["plan"]],
-        deadline_at_s=row["deadline_at_s"],
+        deadline_in_s=row["deadline_in_s"],
     )
 
 

@@ -10,7 +10,7 @@ from runengine_server.ports.run_store import StoredOutput
 from runengine_server.scheduler.run_contexts import RunContexts
 from runengine_server.scheduler.values import Place, StepValues
 
-from .stage import chain, stage
+from .stage import SystemClock, chain, stage
 
 pytestmark = pytest.mark.anyio
 
@@ -74,7 +74,7 @@ async def test_contexts_are_bounded_and_reloaded() -> None:
     """Of more runs than the bound the least used are dropped, and read again when they are needed."""
     async with stage(is_running=False) as on:
         runs = [await on.start(chain(), {"x": n}, announce=False) for n in range(4)]
-        contexts = RunContexts(on.store, on.workflows, 2)
+        contexts = RunContexts(on.store, on.workflows, SystemClock(), 2)
         assert set(await contexts.get(runs)) == set(runs)
         again = await contexts.get([runs[0], RunKey(99)])
         assert [context.facts.payload for context in again.values()] == [{"x": 0}]
@@ -85,7 +85,7 @@ async def test_primed_facts_save_the_read_and_are_forgotten() -> None:
     async with stage(is_running=False) as on:
         run = await on.start(chain(), {"x": 1}, announce=False)
         facts = (await on.store.facts([run]))[run]
-        contexts = RunContexts(on.store, on.workflows, 10)
+        contexts = RunContexts(on.store, on.workflows, SystemClock(), 10)
         contexts.prime(facts)
         del on.tables.runs[run]
         assert (await contexts.get([run]))[run].facts is facts

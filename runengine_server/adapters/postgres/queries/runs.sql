@@ -69,11 +69,11 @@ JOIN step_results AS p ON p.run = s.producer_run AND p.step = s.producer_step
 WHERE p.source = 1;
 
 -- name: runs_facts
--- What a scheduler needs to know of runs; all of it immutable.
+-- What a scheduler needs to know of runs; immutable but for the time that is left, which no engine's clock must tell.
 SELECT
     r.run, r.id, r.tenant, r.workflow_name, r.workflow_digest, r.cache_mode, r.payload, r.change_type, r.change_payload,
     r.base_run, base.workflow_digest AS base_digest, r.plan,
-    extract(epoch FROM r.deadline)::double precision AS deadline_at_s
+    extract(epoch FROM r.deadline - clock_timestamp())::double precision AS deadline_in_s
 FROM runs AS r
 LEFT JOIN runs AS base ON base.run = r.base_run
 WHERE r.run = ANY ($1::bigint[]);
