@@ -80,7 +80,6 @@ class Engine:
             cache=self._cache,
             skills=skills,
             signal=self,
-            clock=clock,
         )
         read: Any = SimpleNamespace(reader=Remote(_Glance(world), network), workflows=catalogue)
         self.cancel = CancelRuns(read=read, store=store, signal=self, observer=observer)

@@ -27,7 +27,7 @@ from .network import Network
 HANG_S = 10_000.0
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SkillFaults:
     """The chances that an attempt fails retryably, fails for good, hangs, or returns what is no output."""
 
@@ -35,6 +35,10 @@ class SkillFaults:
     final: float = 0.0
     hanging: float = 0.0
     invalid: float = 0.0
+
+
+CALM = SkillFaults()
+ROUGH = SkillFaults(retryable=0.08, final=0.02, hanging=0.02, invalid=0.01)
 
 
 @dataclass(slots=True)
@@ -56,6 +60,7 @@ class SkillServers:
     duration_s_max: float
     versions: dict[str, list[tuple[float, str | None]]]
     note: Callable[..., None]
+    look_at: Callable[[SkillCall], None]
     ledger: list[SkillCall] = field(default_factory=list)
     outputs: dict[str, set[bytes]] = field(default_factory=dict)
     _executions: dict[str, Execution] = field(default_factory=dict)
@@ -67,6 +72,7 @@ class SkillServers:
 
     def begin(self, call: SkillCall, *, duration_s: float) -> Execution:
         """Attach to the execution of the call's key, replay its success, or execute it."""
+        self.look_at(call)
         known = self._executions.get(call.idempotency_key)
         now = anyio.current_time()
         if known is not None and (now < known.ends_at or isinstance(known.outcome, Succeeded)):

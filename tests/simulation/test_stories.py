@@ -64,15 +64,17 @@ def test_the_stories_reach_what_they_are_about() -> None:
         *(f"run {status}" for status in ("COMPLETED", "FAILED", "CANCELLED")),
         *(f"fault {kind}" for kind in ("kill", "stop", "freeze", "cut", "flush")),
         *("EXECUTE INITIAL", "EXECUTE SEED", "EXECUTE WIDENED", "EXECUTE DOWNSTREAM", "UNKNOWN DOWNSTREAM"),
-        *("REUSE UNAFFECTED", "REUSE INPUT_UNCHANGED", "REUSE CACHED"),
+        *("EXECUTE FORCED", "EXECUTE NO_BASE_OUTPUT", "EXECUTE DEFINITION_CHANGED"),
+        *("REUSE UNAFFECTED", "REUSE INPUT_UNCHANGED", "REUSE CACHED", "REUSE WIDENED"),
         *("UNKNOWN -> EXECUTED", "UNKNOWN -> BASE_RUN", "UNKNOWN -> CACHE_HOT"),
-        *("lease lost", "late result", "tried again", "plans compared", "UNAVAILABLE"),
+        *("EXECUTE -> CACHE_HOT", "EXECUTE -> CACHE_COLD", "IMPACT_WIDENED", "PLAN_CHANGED"),
+        *("lease lost", "late result", "tried again", "plans compared", "DATABASE_UNAVAILABLE"),
     }
     assert expected <= set(seen), f"never happened: {sorted(expected - set(seen))}"
 
 
 def _happened(story: Story) -> Counter[str]:
-    tables, seen = story.world.tables, Counter(story.refused)
+    tables, seen = story.world.tables, Counter(story.clients.refused)
     seen.update(f"run {run.status.name}" for run in tables.runs.values())
     for run in tables.runs.values():
         for number, planned in enumerate(run.new.plan):
@@ -82,7 +84,7 @@ def _happened(story: Story) -> Counter[str]:
                 seen[f"{planned.action.name} -> {result.source.name}"] += 1
     seen["lease lost"] += sum(result.lease_losses for result in tables.results.values())
     seen["tried again"] += sum(failed.attempt > 1 for failed in tables.tries)
-    seen["plans compared"] += story.compared
+    seen["plans compared"] += story.clients.compared
     for line in story.world.trace.lines:
         facts = line.split(" ")[1:]
         seen["late result"] += facts[0] == "settle" and facts[-1] == "False"

@@ -18,6 +18,7 @@ from runengine_server.domain.ids import EngineNo, RunId, RunKey, Tenant, Workflo
 from runengine_server.domain.states import CacheTier, RunStatus
 from runengine_server.domain.workflow import Workflow
 from runengine_server.ports.run_store import CreatedRun, EarlierAnswer, NewRun
+from runengine_server.ports.skill_runner import SkillCall
 from runengine_server.ports.step_queue import Completion, StepExecuted, Turn
 from runengine_server.ports.workflow_store import WorkflowVersion
 
@@ -27,6 +28,9 @@ from .skills import SkillFaults, SkillServers
 from .virtual_loop import VirtualClock
 
 TENANT = Tenant("acme")
+
+CALL_S_MAX = 5.0
+"""Within this time whatever is said of a deadline comes through to the skill."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +147,7 @@ class World:
             duration_s_max=skill_s,
             versions={step.definition.skill_id: [(-1.0, "1")] for step in steps},
             note=self.trace.note,
+            look_at=self._look_at,
         )
         self.filings: list[Filing] = []
         self.asked: dict[RunId, Asked] = {}
@@ -173,6 +178,16 @@ class World:
             )
         )
 
+    def _look_at(self, call: SkillCall) -> None:
+        """An attempt has the time that its step gives it, less only where the run's deadline is near."""
+        run = self.tables.runs[self.tables.by_id[call.run_id]]
+        step = self.models[run.new.workflow_digest].steps[call.step_id].definition
+        due_s = step.attempt_timeout_s(None)
+        if run.deadline_at is not None:
+            due_s = min(due_s, run.deadline_at - self.now())
+        if not due_s - CALL_S_MAX <= call.timeout_s <= step.attempt_timeout_s(None):
+            self.failures.append(f"{call.idempotency_key} was given {call.timeout_s:.3f} s instead of {due_s:.3f} s")
+
     def live_runs(self) -> list[RunKey]:
         """The runs that have not ended."""
         return [key for key, run in self.tables.runs.items() if not run.status.is_terminal]
@@ -180,6 +195,16 @@ class World:
     def ended_runs(self, *statuses: RunStatus) -> list[RunId]:
         """The runs that ended so."""
         return [run.new.id for run in self.tables.runs.values() if run.status in statuses]
+
+    def stored(self, run_id: RunId) -> object:
+        """Everything that is stored of a run now."""
+        key = self.tables.by_id[run_id]
+        return (
+            self.tables.runs[key].status,
+            list(self.tables.runs[key].events),
+            {place: result for place, result in self.tables.results.items() if place[0] == key},
+            {place: body for place, body in self.tables.outputs.items() if place[0] == key},
+        )
 
     def state(self) -> object:
         """Something that changes whenever a plan could turn out otherwise."""
