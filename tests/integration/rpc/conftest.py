@@ -14,16 +14,20 @@ from runengine_client.pb.runengine.v1 import run_engine_pb2_grpc, workflow_pb2_g
 from runengine_server.domain.caller import Caller, Scope
 from runengine_server.domain.errors import UnauthenticatedError
 from runengine_server.domain.events import StepsSummary
-from runengine_server.domain.ids import RunId, Tenant, WorkflowDigest
-from runengine_server.domain.run import Run
-from runengine_server.domain.states import RunStatus, TriggerType
+from runengine_server.domain.ids import RunId, SkillId, StepId, Tenant, WorkflowDigest
+from runengine_server.domain.lineage import Lineage, LineageEdge
+from runengine_server.domain.run import Run, Step
+from runengine_server.domain.states import RunStatus, StepStatus, TriggerType
 from runengine_server.rpc.server import RpcServer
 from runengine_server.rpc.settings import RpcSettings
 from runengine_server.service.messages import (
     ArtifactPage,
     CancelAnswer,
     RegisterWorkflowAnswer,
+    RunComparison,
     RunPage,
+    StepDiff,
+    StepExplanation,
     StepPage,
     TriggerAnswer,
     WatchMessage,
@@ -45,6 +49,17 @@ RUN = Run(
     created_at=NOW,
     updated_at=NOW,
     last_sequence=1,
+)
+
+STEP = Step(
+    run_id=RUN_ID,
+    step_id=StepId("mix"),
+    skill_id=SkillId("audio.mix"),
+    status=StepStatus.COMPLETED,
+    depends_on=(StepId("music"),),
+    level=1,
+    attempt=1,
+    max_attempts=3,
 )
 
 
@@ -102,6 +117,20 @@ class FakeServices:
     async def list_artifacts(self, caller, request):
         await self._called("list_artifacts", caller, request)
         return ArtifactPage(artifacts=(), next_page_token="")
+
+    async def explain_step(self, caller, run_id, step_id):
+        await self._called("explain_step", caller, (run_id, step_id))
+        return StepExplanation(step=STEP, text=("It ran.", "It had to."))
+
+    async def compare_runs(self, caller, left_run_id, right_run_id):
+        await self._called("compare_runs", caller, (left_run_id, right_run_id))
+        diff = StepDiff(step_id=STEP.step_id, left=None, right=STEP, input_pointers=("/style", ""), output_changed=True)
+        return RunComparison(steps=(diff,), root_cause_step_ids=(STEP.step_id,))
+
+    async def get_lineage(self, caller, artifact_id, depth):
+        await self._called("get_lineage", caller, (artifact_id, depth))
+        edge = LineageEdge(from_artifact_id="b", to_artifact_id="a", step_id=STEP.step_id)
+        return Lineage(artifacts=(), edges=(edge,))
 
     async def watch_run(self, caller, request):
         await self._called("watch_run", caller, request)

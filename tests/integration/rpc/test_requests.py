@@ -236,3 +236,22 @@ async def test_a_workflow_that_cannot_be_read_names_every_place(served):
     ]
     _, details = await refused(registry.RegisterWorkflow(workflow_pb2.RegisterWorkflowRequest()))
     assert details["BadRequest"].field_violations[0].field == "workflow"
+
+
+async def test_questions_about_runs(served):
+    """Explanations, comparisons and lineages carry everything both ways; a step a run does not have stays unset."""
+    engine = await served.engine("read")
+    told = await engine.ExplainStep(pb.ExplainStepRequest(run_id="r", step_id="mix"))
+    assert (told.step.step_id, list(told.text)) == ("mix", ["It ran.", "It had to."])
+    compared = await engine.CompareRuns(pb.CompareRunsRequest(left_run_id="l", right_run_id="r"))
+    (diff,) = compared.steps
+    assert (diff.HasField("left"), diff.right.step_id, list(diff.input_pointers)) == (False, "mix", ["/style", ""])
+    assert (diff.output_changed, list(compared.root_cause_step_ids)) == (True, ["mix"])
+    traced = await engine.GetLineage(pb.GetLineageRequest(artifact_id="a", depth=3))
+    (edge,) = traced.edges
+    assert (edge.from_artifact_id, edge.to_artifact_id, edge.step_id) == ("b", "a", "mix")
+    assert [(name, request) for name, _, request in served.services.calls] == [
+        ("explain_step", ("r", "mix")),
+        ("compare_runs", ("l", "r")),
+        ("get_lineage", ("a", 3)),
+    ]
