@@ -6,7 +6,7 @@ GRPC_ADDRESS ?= 127.0.0.1:50051
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check test-unit test-integration test-e2e test-fault bench lock protos verify clean
+.PHONY: help demo dev test check test-unit test-integration test-e2e test-fault bench bench-peers lock protos verify clean
 MAKEFLAGS += --no-print-directory
 
 help: ## List the targets
@@ -39,9 +39,13 @@ test-e2e: ## Tests of whole processes, and of every command in the README
 test-fault: ## Tests that kill, freeze and restart things, and the simulation
 	@.ci/pytest.sh fault simulation -- $(ARGS)
 
-bench: ## Measure the engine on databases of its own (ARGS=--work w1,w3 --n 200); about 3 minutes
+bench: ## Measure the engine on databases of its own (ARGS="TABLE --help" for the tables); about 3 minutes
 	@.ci/environment.sh test
-	@exec $(PY) -m benchmarks $(ARGS)
+	@exec $(PY) -m benchmarks $(or $(ARGS),engine)
+
+bench-peers: ## Measure other engines, installed into .cache/, in turn with ours; about 10 minutes
+	@.ci/environment.sh test
+	@exec $(PY) -m benchmarks peers $(ARGS)
 
 lock: ## Bring deploy/locks up to date with pyproject.toml (LOCK_FLAGS=--upgrade: newest of everything)
 	@.ci/lock.sh

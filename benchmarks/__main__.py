@@ -1,68 +1,71 @@
-"""Starts the databases, measures the chosen work and prints what came out: `python -m benchmarks --help`."""
+"""Measures one table and prints what came out: `python -m benchmarks TABLE`, or draws them all: `… report`."""
 
 import argparse
+import importlib
 import json
+import shlex
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
+from benchmarks.report import RESULTS, write_report
+from benchmarks.result import Result
+from benchmarks.tables import TABLES
 from runengine_server.adapters.embedded import start_embedded
 
-WORKS: Final = ("one20", "w1", "w2", "w3", "w4", "remote", "two", "logs")
-
 # What the peers were measured with; fsync and synchronous_commit are on anyway.
-POSTGRES_SETTINGS: Final = {"shared_buffers": "1GB", "max_wal_size": "4GB", "checkpoint_timeout": "15min"}
+POSTGRES_SETTINGS: Final = {
+    "shared_buffers": "1GB",
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
+    "max_connections": "300",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Everything chosen has been measured and printed."""
-    options = _parser().parse_args(arguments)
-    with ExitStack() as resources:
-        stack = resources.enter_context(start_embedded(None, postgres_settings=POSTGRES_SETTINGS))
-        folder = Path(resources.enter_context(TemporaryDirectory(prefix="runengine-bench-")))
-        # Only now, because it imports grpc.
-        from benchmarks.session import Plan, run
+    """The table has been measured and printed, or the report been written."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser().parse_args(given)
+    if options.table == "report":
+        write_report()
+        return
+    result = _measure(options)
+    _say(f"\n{result.text}")
+    file = RESULTS / f"{options.table}.json" if options.save else options.json
+    if file is not None:
+        document = {"table": options.table, "command": shlex.join(["python", "-m", "benchmarks", *given])}
+        file.write_text(json.dumps({**document, **result.document()}, indent=1, ensure_ascii=False) + "\n")
 
-        plan = Plan(
-            works=options.work, n=options.n, warm_ups=options.warm_ups, repeats=options.reps, artifact_dir=folder
-        )
-        result = run(stack, plan, _say)
-    _say(f"\n{result.text()}")
-    if options.json is not None:
-        options.json.write_text(json.dumps(result.document(), indent=1) + "\n")
+
+def _measure(options: argparse.Namespace) -> Result:
+    module = f"benchmarks.{options.table}_table"
+    with ExitStack() as resources:
+        stack = None
+        if TABLES[options.table].has_databases:
+            stack = resources.enter_context(start_embedded(None, postgres_settings=POSTGRES_SETTINGS))
+        # Only now, because it imports grpc.
+        found = importlib.import_module(module).measure(stack, options, _say)
+    assert isinstance(found, Result)
+    return found
 
 
 def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def _works(text: str) -> list[str]:
-    works = text.split(",")
-    if unknown := sorted(set(works) - set(WORKS)):
-        raise argparse.ArgumentTypeError(f"no such work: {', '.join(unknown)}; choose from {','.join(WORKS)}")
-    return works
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
-
-
-def _sizes(text: str) -> list[int]:
-    return [_positive(each) for each in text.split(",")]
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the engine; see docs.")
-    parser.add_argument("--work", type=_works, default=list(WORKS), help=f"comma list of {','.join(WORKS)}")
-    parser.add_argument("--n", type=_sizes, default=[200, 1000], help="sizes of w1; others use the largest or smallest")
-    parser.add_argument("--reps", type=_positive, default=3, help="repeats that count")
-    parser.add_argument("--warm-ups", type=int, default=1, help="repeats before them that do not")
-    parser.add_argument("--json", type=Path, help="write conditions and every repeat to this file")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure RunEngine; see docs.")
+    commands = parser.add_subparsers(dest="table", required=True, metavar="TABLE")
+    for name, table in TABLES.items():
+        command = commands.add_parser(name, help=table.about, description=table.about)
+        for flag, option in table.options.items():
+            command.add_argument(flag, **option)
+        target = command.add_mutually_exclusive_group()
+        target.add_argument("--json", type=Path, help="write conditions and every repeat to this file")
+        target.add_argument("--save", action="store_true", help="keep them as the figures that the report shows")
+    commands.add_parser("report", help="write docs/performance.md's tables anew from the figures that were kept")
     return parser
 
 

@@ -27,7 +27,16 @@ _SERVER_SETTINGS: Final = (
 
 
 async def conditions(database_url: str, valkey_version: str) -> Mapping[str, str]:
-    """Everything worth knowing, by name, in the order to print it in."""
+    """Everything worth knowing about the machine and these databases, by name, in the order to print it in."""
+    return {
+        **machine_conditions(),
+        "PostgreSQL": await _postgres(database_url),
+        "Valkey": valkey_version,
+    }
+
+
+def machine_conditions() -> Mapping[str, str]:
+    """What is worth knowing where no database of ours is used."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "revision": _revision(),
@@ -35,8 +44,6 @@ async def conditions(database_url: str, valkey_version: str) -> Mapping[str, str
         "load average": load_average(),
         "Python": platform.python_version(),
         "packages": ", ".join(f"{name} {version(name)}" for name in _PACKAGES),
-        "PostgreSQL": await _postgres(database_url),
-        "Valkey": valkey_version,
         "settings": ", ".join(f"{k}={v}" for k, v in os.environ.items() if k.startswith("RUNENGINE_")) or "defaults",
     }
 

@@ -1,12 +1,13 @@
 """Composes an engine as the server does, with the no-op skill inside it and its log going to /dev/null."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
-from benchmarks.workload import LOCAL_SKILL, output
+from benchmarks.workload import DIGEST_SKILL, LOCAL_SKILL, digest_output, output
 from runengine_client.skills import SkillContext
 from runengine_server.adapters.skills.local_runner import LocalSkillRunner
 from runengine_server.adapters.telemetry.log_observer import LogObserver
@@ -18,14 +19,39 @@ from runengine_server.domain.ids import RunId
 OnEnd = Callable[[RunId, float, str], None]
 """Told of a run's end: when, by `perf_counter`, and what went wrong, if anything."""
 
+OnStep = Callable[[RunId, str, float], None]
+"""Told of a step whose completion is committed, and when, by `perf_counter`."""
+
+
+def ignore_step(run_id: RunId, step_id: str, at: float) -> None:
+    """Nobody wants to know."""
+
+
+def _noop(given: dict[str, object], context: SkillContext) -> dict[str, object]:
+    return output(context.step_id)
+
+
+def _digest(given: dict[str, object], context: SkillContext) -> dict[str, object]:
+    return digest_output(context.step_id, given)
+
+
+NOOP: Mapping[str, Callable[..., Any]] = {LOCAL_SKILL: _noop, DIGEST_SKILL: _digest}
+"""The skills of most tables."""
+
 
 class EndObserver(LogObserver):
-    """Logs as the server does, and notes when runs end."""
+    """Logs as the server does, and notes when runs and steps end."""
 
-    def __init__(self, log: LogSetup, on_end: OnEnd) -> None:
-        """Tell `on_end`."""
+    def __init__(self, log: LogSetup, on_end: OnEnd, on_step: OnStep) -> None:
+        """Tell `on_end` and `on_step`."""
         super().__init__(log.writer.write, SystemClock(), is_json=log.is_json)
         self._on_end = on_end
+        self._on_step = on_step
+
+    def step_completed(self, run_id: RunId, step_id: str, duration_ms: int) -> None:
+        """See the port."""
+        super().step_completed(run_id, step_id, duration_ms)
+        self._on_step(run_id, step_id, perf_counter())
 
     def run_completed(self, run_id: RunId, duration_ms: int) -> None:
         """See the port."""
@@ -39,11 +65,17 @@ class EndObserver(LogObserver):
 
 
 @asynccontextmanager
-async def engine_of(settings: Settings, on_end: OnEnd) -> AsyncIterator[Engine]:
+async def engine_of(
+    settings: Settings,
+    on_end: OnEnd,
+    *,
+    on_step: OnStep = ignore_step,
+    skills: Mapping[str, Callable[..., Any]] = NOOP,
+) -> AsyncIterator[Engine]:
     """A server runs inside the block: everything of `runengine-server serve` but the process."""
-    local = LocalSkillRunner({LOCAL_SKILL: _noop}, is_inline=True)
+    local = LocalSkillRunner(skills, is_inline=True)
     with _log_to_nowhere(settings) as log:
-        async with run_engine(settings, log=EndObserver(log, on_end), local_skills=local) as engine:
+        async with run_engine(settings, log=EndObserver(log, on_end, on_step), local_skills=local) as engine:
             yield engine
 
 
@@ -55,7 +87,3 @@ def _log_to_nowhere(settings: Settings) -> Iterator[LogSetup]:
         logging_to(sink, log_format=LogFormat(settings.log_format), level=settings.log_level) as log,
     ):
         yield log
-
-
-def _noop(given: dict[str, object], context: SkillContext) -> dict[str, object]:
-    return output(context.step_id)

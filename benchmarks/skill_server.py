@@ -1,13 +1,18 @@
-"""Serves the no-op skill over gRPC: `python -m benchmarks.skill_server ARTIFACT_DIR`.
+"""Serves skills over gRPC: `python -m benchmarks.skill_server FOLDER [LEDGER]`.
 
-It says `ready PID ADDRESS` once it answers.
+One does nothing, one takes its time. It says `ready PID ADDRESS` once it answers. LEDGER is a file that gets a line for
+every call that starts or ends; without it there is none, as it costs time.
 """
 
 import os
 import sys
 
-from benchmarks.workload import REMOTE_SKILL, output
-from runengine_client.skills import AsyncSkillContext, SkillServer, serve_skills, skill
+import anyio
+
+from benchmarks.workload import REMOTE_SKILL, SLOW_SKILL, output
+from runengine_client.skills import AsyncSkillContext, SkillServer, SkillServerLimits, serve_skills, skill
+
+CALLS_MAX = 20_000
 
 
 @skill(REMOTE_SKILL, version="1", max_concurrency=0)
@@ -16,9 +21,23 @@ async def noop(given: dict[str, object], context: AsyncSkillContext) -> dict[str
     return output(context.step_id)
 
 
+@skill(SLOW_SKILL, version="1", max_concurrency=0, default_timeout_s=3600)
+async def slow(given: dict[str, float], context: AsyncSkillContext) -> dict[str, object]:
+    """Returns about 1 KB after `seconds`."""
+    await anyio.sleep(given["seconds"])
+    return output(context.step_id)
+
+
 def main() -> None:
-    """It has been served until SIGTERM."""
-    serve_skills([noop], address="127.0.0.1:0", artifact_dir=sys.argv[1], on_ready=_announce)
+    """They have been served until SIGTERM."""
+    serve_skills(
+        [noop, slow],
+        address="127.0.0.1:0",
+        artifact_dir=sys.argv[1],
+        limits=SkillServerLimits(calls_max=CALLS_MAX, drain_s=1.0),
+        ledger_path=sys.argv[2] if len(sys.argv) > 2 else None,
+        on_ready=_announce,
+    )
 
 
 def _announce(server: SkillServer) -> None:
