@@ -60,8 +60,8 @@ def skill(
         default_timeout_s: seconds, for steps that name no timeout; None leaves it to the engine (60 s).
         max_concurrency: calls at a time that one server runs; 0 is no limit but the server's.
         description: what it does, for a person; empty takes the docstring's first line.
-        input_schema: JSON Schema of the input; told to the engine, not checked here.
-        output_schema: JSON Schema of the output; told to the engine, not checked here.
+        input_schema: JSON Schema of the input; the engine checks it before it calls.
+        output_schema: JSON Schema of the output; the engine refuses an output that departs from it.
 
     Raises:
         ValueError: the id, the timeout or the concurrency is out of range.
