@@ -329,9 +329,11 @@ class _PlanReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PlanReason
     PLAN_REASON_DOWNSTREAM: _PlanReason.ValueType  # 3
     """A step it depends on executes or may execute; `caused_by` names which."""
     PLAN_REASON_WIDENED: _PlanReason.ValueType  # 4
-    """The step is outside the declared impact, yet its resolved input changed; `changed_pointers` says where."""
+    """The step is outside the declared impact, yet its resolved input changed; `changed_pointers` says where. It stays the
+    reason when the cache has an output for that input (REUSE).
+    """
     PLAN_REASON_FORCED: _PlanReason.ValueType  # 5
-    """The request forces it."""
+    """The request forces it, or the request of the run that is retried did and the step did not finish."""
     PLAN_REASON_NO_BASE_OUTPUT: _PlanReason.ValueType  # 6
     """The base run has no output of it."""
     PLAN_REASON_DEFINITION_CHANGED: _PlanReason.ValueType  # 7
@@ -355,9 +357,11 @@ PLAN_REASON_SEED: PlanReason.ValueType  # 2
 PLAN_REASON_DOWNSTREAM: PlanReason.ValueType  # 3
 """A step it depends on executes or may execute; `caused_by` names which."""
 PLAN_REASON_WIDENED: PlanReason.ValueType  # 4
-"""The step is outside the declared impact, yet its resolved input changed; `changed_pointers` says where."""
+"""The step is outside the declared impact, yet its resolved input changed; `changed_pointers` says where. It stays the
+reason when the cache has an output for that input (REUSE).
+"""
 PLAN_REASON_FORCED: PlanReason.ValueType  # 5
-"""The request forces it."""
+"""The request forces it, or the request of the run that is retried did and the step did not finish."""
 PLAN_REASON_NO_BASE_OUTPUT: PlanReason.ValueType  # 6
 """The base run has no output of it."""
 PLAN_REASON_DEFINITION_CHANGED: PlanReason.ValueType  # 7
@@ -1079,7 +1083,9 @@ class PlannedStep(_message.Message):
 
     @_builtins.property
     def changed_pointers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """RFC 6901 pointers into its input that differ from the base's; default none."""
+        """RFC 6901 pointers into its input that differ from the base's, where both are known; at most 16, and a pointer beyond
+        256 characters is cut to a place above; default none.
+        """
 
     @_builtins.property
     def unknown_until(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1134,7 +1140,7 @@ class RebuildPlan(_message.Message):
     """The run whose outputs it reuses; empty for an initial run."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedStep]:
-        """Every step, in the order of the definition."""
+        """Every step, in the order of the definition; of thousands, with fewer causes and pointers each than there are."""
 
     @_builtins.property
     def seed_step_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
