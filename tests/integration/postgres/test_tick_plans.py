@@ -3,14 +3,21 @@
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 
 from runengine_server.adapters.postgres.database import PINNED_PLANS, Connection, Database
+from runengine_server.adapters.postgres.lineage_reader import PostgresLineageReader
+from runengine_server.adapters.postgres.run_reader import PostgresRunReader
 from runengine_server.adapters.postgres.run_store import PostgresRunStore
+from runengine_server.adapters.postgres.step_history import NEWER_RUNS_MAX, PostgresStepHistory
 from runengine_server.adapters.postgres.step_queue import PostgresEngineRegistry, PostgresStepQueue
+from runengine_server.domain.ids import StepId, StepNo
+from runengine_server.ports.run_reader import RunFilter, RunIdentity
+from runengine_server.ports.step_history import MissedStep
 
 from ...support.hand_driven import TENANT, CreateOptions, HandDriven, chain, file_named, hand_driven, wide
 
@@ -159,3 +166,32 @@ async def test_creation_and_cancel_read_by_index(driven: HandDriven) -> None:
         await store.outputs([(run.key, 0)])  # type: ignore[list-item]
         assert len(database.plans) > 5
         assert database.scanned() <= {"step_queue"}
+
+
+@pytest.mark.parametrize("is_analysed", [False, True])
+async def test_explanations_read_by_index(driven: HandDriven, is_analysed: bool) -> None:
+    """Looking for the runs around one, for nearest successes, outcomes, makers and artifacts scans nothing."""
+    if is_analysed:
+        await driven.database.fetch("ANALYZE")
+    run = await driven.started(wide(3))
+    identity = RunIdentity(key=run.key, run_id=run.run_id, tenant=TENANT, workflow_digest=run.compiled.workflow.digest)
+    async with explained(driven.url, PINNED_PLANS) as database:
+        history, lineage = PostgresStepHistory(database), PostgresLineageReader(database)
+        neighbours = await history.neighbours(identity, "old")
+        assert len(neighbours) == NEWER_RUNS_MAX, "the history is newer than the run"
+        missed = MissedStep(
+            step_id=StepId("s0"), started_at=datetime.now(UTC) + timedelta(days=1), input_hash="00" * 32
+        )
+        (near,) = await history.nearest_successes([missed], neighbours, [[StepNo(0)]] * len(neighbours))
+        assert near is not None
+        await history.outcomes(run.key, [StepNo(0), StepNo(1)])
+        places = [(neighbours[0].key, StepNo(0))]
+        assert await lineage.makers(places)
+        (made,) = await lineage.artifacts_of(TENANT, places, 10)
+        assert await lineage.artifact(TENANT, made.artifact.id) is not None
+        old = RunFilter(workflow_name="old")
+        assert await PostgresRunReader(database).runs(TENANT, old, before=None, limit=5)
+        assert len(database.plans) > 6
+        walks = [plan for plan in database.plans if "workflow_name = $" in plan]
+        assert walks and all("runs_by_workflow" in plan for plan in walks)
+        assert not database.scanned()
