@@ -142,6 +142,7 @@ class RunEngineClient:
         Raises:
             FailedPreconditionError: the base run is not completed, or under strict_impact more would change.
             InvalidArgumentError: the workflow knows no such change type; the message lists the known ones.
+            AbortedError: the plan is not the expected one (PLAN_CHANGED).
         """
         return (await self.start_update(base_run_id, change_type, payload, **options)).id
 
@@ -168,13 +169,19 @@ class RunEngineClient:
         return _plan_of(await self._accept(self._engine().TriggerUpdate, request))
 
     async def retry(self, run_id: str, **options: Unpack[RetryOptions]) -> RunHandle:
-        """Start a run that finishes a failed or cancelled one, and return its handle."""
+        """Start a run that finishes a failed or cancelled one, reusing what that has finished, and return its handle.
+
+        Raises:
+            NotFoundError: no such run.
+            FailedPreconditionError: the run completed or has not ended (RUN_NOT_RETRYABLE).
+            AbortedError: the plan is not the expected one (PLAN_CHANGED).
+        """
         request = requests.retry(run_id, options)
         return self._started(await self._accept(self._engine().RetryRun, request))
 
-    async def plan_retry(self, run_id: str) -> RebuildPlan:
+    async def plan_retry(self, run_id: str, **options: Unpack[RetryOptions]) -> RebuildPlan:
         """What a retry would execute and reuse; starts nothing."""
-        request = requests.retry(run_id, {}, validate_only=True)
+        request = requests.retry(run_id, options, validate_only=True)
         return _plan_of(await self._accept(self._engine().RetryRun, request))
 
     async def cancel(self, run_id: str, reason: str = "") -> Cancelled:

@@ -167,9 +167,9 @@ class SyncRunEngineClient:
         """Start a run that finishes a failed or cancelled one, and return its handle."""
         return SyncRunHandle(self, self._wait_for(lambda: self._client.retry(run_id, **options)))
 
-    def plan_retry(self, run_id: str) -> RebuildPlan:
+    def plan_retry(self, run_id: str, **options: Unpack[RetryOptions]) -> RebuildPlan:
         """What a retry would execute and reuse; starts nothing."""
-        return self._wait_for(lambda: self._client.plan_retry(run_id))
+        return self._wait_for(lambda: self._client.plan_retry(run_id, **options))
 
     def cancel(self, run_id: str, reason: str = "") -> Cancelled:
         """Cancel a run; one that has ended stays as it is and the message says so."""

@@ -143,7 +143,9 @@ def retry(
 ) -> None:
     """Start a run that finishes a failed or cancelled one; its finished steps are reused.
 
-    Example:
+    Examples:
+
+      runengine retry RUN --plan
 
       runengine retry RUN --watch
     """
@@ -152,7 +154,7 @@ def retry(
         session_of(context),
         _Start(
             start=lambda client: client.retry(run_id, **chosen),
-            plan=lambda client: client.plan_retry(run_id),
+            plan=lambda client: client.plan_retry(run_id, **chosen),
             is_plan=plan,
             is_watch=watch,
             is_quiet=quiet,

@@ -155,6 +155,36 @@ def test_update_plan(run: Command, base: str) -> None:
     assert json.loads(listed.stdout)["runs"] == []
 
 
+def test_update_options(run: Command, base: str) -> None:
+    """A plan's digest starts that plan and no other; a forced step executes; a step that is not there is usage."""
+    change = ("update", base, "music.update", "--payload", '{"style": "exact"}')
+    plan = json.loads(run(*change, "--plan", "--output", "json").stdout)
+    assert {step["stepId"]: step.get("changedPointers") for step in plan["steps"]}["music"] == ["/style"]
+    refused = run(*change, "--force-step", "plan", "--expect-plan", plan["digest"])
+    assert refused.returncode == 1
+    assert "PLAN_CHANGED" in refused.stderr
+    assert run(*change, "--strict", "--expect-plan", plan["digest"], "--watch").returncode == 0
+    forced = run("update", base, "music.update", "--force-step", "plan", "--cache-mode", "read_only", "--plan")
+    assert "forced" in forced.stdout.splitlines()[1]
+    assert run("update", base, "music.update", "--force-step", "nope").returncode == 2
+    assert run("update", base, "music.update", "--workflow-version", "9.9.9").returncode == 4
+
+
+def test_retry(run: Command, waiting: tuple[str, str], base: str, skills: SkillServerProcess) -> None:
+    """retry plans and follows the run that finishes a cancelled one; a completed run is refused with its reason."""
+    run_id, gate = waiting
+    assert run("cancel", run_id).returncode == 0
+    skills.open_gate(gate)
+    plan = run("retry", run_id, "--plan")
+    assert plan.stdout.splitlines()[1].split()[:2] == ["wait", "execute"]
+    done = run("retry", run_id, "--watch")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Retry run queued - 1 steps will be executed\n")
+    refused = run("retry", base)
+    assert refused.returncode == 1
+    assert "RUN_NOT_RETRYABLE" in refused.stderr
+
+
 def test_update_watch(run: Command, base: str) -> None:
     """An update prints the seed's message and follows the run; as JSON each line is an object, the last the end."""
     done = run("update", base, "music.update", "--payload", '{"style": "loud"}', "--watch")
