@@ -216,8 +216,9 @@ def _causes(facts: StepFacts) -> Iterator[str]:
         is_same_input = base.input_hash == facts.step.input_hash != ""
         if is_same_input and facts.cache_version and base.cache_version != facts.cache_version:
             yield f"the cache version of its skill changed: {base.cache_version} -> {facts.cache_version}"
+    is_told = base is not None and base.changes is not None and bool(base.changes.changes)
     reach = _reach(facts)
-    if reach:
+    if reach and not (is_told and facts.reason is PlanReason.DOWNSTREAM):
         yield reach
     if facts.mode in (CacheMode.REFRESH, CacheMode.BYPASS) and facts.reason is not PlanReason.FORCED:
         yield f"the cache mode {facts.mode.name.lower()} reuses nothing"

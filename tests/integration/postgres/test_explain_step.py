@@ -74,7 +74,7 @@ async def test_change_request_reaches_a_seed(world: World) -> None:
     assert mix[:2] == [
         'mix was executed because its input changed at /of: "music" -> "epic music", '
         "which comes from the output of music.",
-        "Also, it depends on music, whose output changed.",
+        "Cache miss: the cache holds outputs of this step, but none of this input.",
     ]
     assert (await told(world, update, "plan"))[0] == (
         f"plan was reused from base run {base.run_id}: the change request audio.update does not reach it."
