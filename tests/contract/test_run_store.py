@@ -1,12 +1,14 @@
 """What creating, cancelling and loading runs must do, in memory and on PostgreSQL."""
 
+from dataclasses import replace
 from uuid import uuid4
 
 import anyio
 import pytest
 
-from runengine_server.domain.ids import RunId, RunKey, StepNo, Tenant
-from runengine_server.domain.states import RunStatus
+from runengine_server.domain.ids import RunId, RunKey, StepNo, Tenant, WorkflowDigest
+from runengine_server.domain.run import ChangeRequest
+from runengine_server.domain.states import CacheMode, FailurePolicy, PlanAction, PlanReason, RunStatus
 from runengine_server.ports.run_store import CreatedRun, EarlierAnswer
 
 from .queue_subject import (
@@ -26,6 +28,7 @@ from .queue_subject import (
     binding,
     lease_one,
     new_run,
+    step_failed,
 )
 
 pytestmark = pytest.mark.anyio
@@ -104,6 +107,73 @@ async def test_facts_and_base_say_what_was_created(subject: Subject) -> None:
     assert base is not None
     assert (base.run, base.root_run, base.status, dict(base.results)) == (run, run, RunStatus.QUEUED, {})
     assert await subject.store.base(Tenant("other"), subject.ids[run]) is None
+
+
+async def test_a_base_carries_what_a_retry_repeats(subject: Subject) -> None:
+    """Change, mode, policy, priority, labels and plan are those of the run; a run on a base knows the base's version."""
+    first = await subject.create({0: ()})
+    new = replace(
+        new_run({0: (), 1: ()}, priority=7, policy=FailurePolicy.FAIL_FAST),
+        change=ChangeRequest(type="a.change", payload={"x": [1, None]}),
+        cache_mode=CacheMode.READ_ONLY,
+        labels={"team": "x"},
+        workflow_digest=WorkflowDigest("ef" * 32),
+        base_run=first,
+        root_run=first,
+    )
+    created = await subject.submit(new)
+    assert isinstance(created, CreatedRun)
+    base = await subject.store.base(TENANT, new.id)
+    assert base is not None
+    assert (base.change, base.cache_mode, base.failure_policy) == (new.change, new.cache_mode, new.failure_policy)
+    assert (base.priority, dict(base.labels), base.root_run) == (7, {"team": "x"}, first)
+    assert list(base.plan) == [(PlanAction.EXECUTE, PlanReason.INITIAL)] * 2
+    facts = await subject.store.facts([first, created.run])
+    assert (facts[first].base_run, facts[first].base_digest) == (None, None)
+    assert (facts[created.run].base_run, facts[created.run].base_digest) == (first, "cd" * 32)
+
+
+async def test_recent_runs_are_the_newest_completed_ones(subject: Subject) -> None:
+    """History is that of the tenant's workflow, newest first, completed runs only, whatever their version."""
+    runs = [await subject.create({0: ()}) for _ in range(4)]
+    for lease in (await subject.tick()).leases:
+        await subject.tick(step_failed(lease) if lease.run == runs[1] else subject.executed(lease))
+    other = replace(new_run({0: ()}), workflow_digest=WorkflowDigest("ef" * 32))
+    created = await subject.submit(other)
+    assert isinstance(created, CreatedRun)
+    subject.needs[created.run] = {0: ()}
+    assert dict(await subject.store.recent_runs(TENANT, "wf", 9)) == dict.fromkeys(
+        (runs[3], runs[2], runs[0]), "cd" * 32
+    )
+    await subject.tick(subject.executed(await lease_one(subject)))
+    found = await subject.store.recent_runs(TENANT, "wf", 2)
+    assert list(found.items()) == [(created.run, "ef" * 32), (runs[3], "cd" * 32)]
+    assert not await subject.store.recent_runs(Tenant("other"), "wf", 9)
+    assert not await subject.store.recent_runs(TENANT, "other", 9)
+
+
+async def test_durations_are_those_of_the_producer(subject: Subject) -> None:
+    """A step took what its producer took, for every run that reuses it; what has no output took nothing."""
+    base = await subject.create({0: (), 1: ()})
+    leases = list((await subject.tick()).leases)
+    await subject.age(leases[0], 5.0)
+    await subject.tick(subject.executed(leases[0]), step_failed(leases[1]))
+    update = await subject.create({0: ()}, reused={0: binding(base, subject.ids[base], 0)})
+    places = [(base, StepNo(0)), (base, StepNo(1)), (update, StepNo(0)), (RunKey(999_999), StepNo(0))]
+    found = await subject.store.durations(places)
+    assert found.keys() == {(base, 0), (update, 0)}
+    assert found[base, StepNo(0)] == found[update, StepNo(0)]
+    assert 5.0 <= found[base, StepNo(0)].seconds < 60.0
+    assert not found[base, StepNo(0)].is_resumed
+
+
+async def test_a_taken_over_attempt_is_told_apart(subject: Subject) -> None:
+    """Of an attempt whose first engine died only the last lease is known: its duration says so."""
+    run = await subject.create({0: ()})
+    await subject.dead_engine()
+    await subject.registry.reap()
+    await subject.tick(subject.executed(await lease_one(subject)))
+    assert (await subject.store.durations([(run, StepNo(0))]))[run, StepNo(0)].is_resumed
 
 
 async def test_cancel_is_final(subject: Subject) -> None:
