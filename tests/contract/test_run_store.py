@@ -110,7 +110,7 @@ async def test_facts_and_base_say_what_was_created(subject: Subject) -> None:
 
 
 async def test_a_base_carries_what_a_retry_repeats(subject: Subject) -> None:
-    """Change, mode, policy, priority, labels and plan are those of the run; a run on a base knows the base's version."""
+    """Change, mode, policy, priority, labels and plan are the run's; a run on a base knows the base's version."""
     first = await subject.create({0: ()})
     new = replace(
         new_run({0: (), 1: ()}, priority=7, policy=FailurePolicy.FAIL_FAST),
@@ -142,9 +142,8 @@ async def test_recent_runs_are_the_newest_completed_ones(subject: Subject) -> No
     created = await subject.submit(other)
     assert isinstance(created, CreatedRun)
     subject.needs[created.run] = {0: ()}
-    assert dict(await subject.store.recent_runs(TENANT, "wf", 9)) == dict.fromkeys(
-        (runs[3], runs[2], runs[0]), "cd" * 32
-    )
+    completed = (runs[3], runs[2], runs[0])
+    assert dict(await subject.store.recent_runs(TENANT, "wf", 9)) == dict.fromkeys(completed, "cd" * 32)
     await subject.tick(subject.executed(await lease_one(subject)))
     found = await subject.store.recent_runs(TENANT, "wf", 2)
     assert list(found.items()) == [(created.run, "ef" * 32), (runs[3], "cd" * 32)]

@@ -169,6 +169,25 @@ async def test_creation_and_cancel_read_by_index(driven: HandDriven) -> None:
 
 
 @pytest.mark.parametrize("is_analysed", [False, True])
+async def test_planning_reads_by_index(driven: HandDriven, is_analysed: bool) -> None:
+    """What a rebuild loads (the base, its results, its version, earlier durations) is found without a scan."""
+    if is_analysed:
+        await driven.database.fetch("ANALYZE")
+    base = await driven.started(wide(3))
+    update = await driven.started(wide(3), CreateOptions(base=base.key))
+    async with explained(driven.url, PINNED_PLANS) as database:
+        store = PostgresRunStore(database)
+        assert await store.base(TENANT, base.run_id) is not None
+        assert (await store.facts([update.key]))[update.key].base_digest == base.compiled.workflow.digest
+        recent = await store.recent_runs(TENANT, "old", 3)
+        assert len(recent) == 3
+        await store.durations([(run, StepNo(0)) for run in recent])
+        assert len(database.plans) >= 5
+        assert not database.scanned()
+        assert any("runs_by_workflow" in plan for plan in database.plans)
+
+
+@pytest.mark.parametrize("is_analysed", [False, True])
 async def test_explanations_read_by_index(driven: HandDriven, is_analysed: bool) -> None:
     """Looking for the runs around one, for nearest successes, outcomes, makers and artifacts scans nothing."""
     if is_analysed:
