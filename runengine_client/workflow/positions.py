@@ -91,6 +91,8 @@ def _find(path: str, root: Spot) -> Spot:
 
 def _step(spot: Spot, rest: str) -> tuple[Spot, Spot, str] | None:
     """The place to show for the first part of a path, the value there, and what is left of the path."""
+    if spot.items:
+        rest = rest.removeprefix(".seedStepIds")  # which the short form of a rule leaves out
     if rest.startswith("["):
         index = rest[1:].partition("]")[0]
         if spot.items and index.isdecimal() and int(index) < len(spot.items):
