@@ -8,6 +8,7 @@ lost engines keeps it for its grace period, in which the next attempt joins it; 
 """
 
 import asyncio
+import logging
 import math
 from collections import deque
 from dataclasses import dataclass
@@ -26,9 +27,13 @@ from runengine_server.ports.skill_runner import Outcome, ProgressListener, Skill
 # A batch is closed once it is this large: with a last input of 1 MiB it stays below the contract's 3 MiB.
 _BATCH_BYTES: Final = 1 << 20
 _REQUEST_BYTES: Final = 512
+# Without calls for so long the stream ends: pings on a silent one are punished by gRPC servers in other languages.
+IDLE_S: Final = 10.0
 
 # Beside `cancel`, for runners that know it: the engine only stops listening, as if it were lost.
 LEAVE_METADATA: Final = "runengine-leave"
+
+_log = logging.getLogger(__name__)
 
 
 class NotSentError(Exception):
@@ -95,6 +100,8 @@ class CallStream:
         self._last_id = 0
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
+        self._was_idle = False
+        self._scope = anyio.CancelScope()
 
     async def execute(self, call: SkillCall, on_progress: ProgressListener, *, accept_by: float) -> Outcome:
         """Run one attempt to its end; cancelling the task leaves the call.
@@ -113,6 +120,7 @@ class CallStream:
         opened.ends_at = self._loop.time() + call.timeout_s
         opened.accept_by = min(opened.ends_at, accept_by)
         self._open[opened.call_id] = opened
+        self._was_idle = False
         self._send(opened)
         if opened.accept_by < self._alarm_at:
             self._set_alarm(opened.accept_by)
@@ -132,13 +140,11 @@ class CallStream:
         # A runner that restarts is waited for: each call has its own limit for that.
         rpc = settings.stub.ExecuteMany(metadata=settings.metadata, wait_for_ready=True)
         try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._write, rpc)
-                try:
+            with self._scope:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._write, rpc)
                     await self._read(rpc)
-                except grpc.aio.AioRpcError as problem:
-                    self.ended_with = problem
-                group.cancel_scope.cancel()
+                    group.cancel_scope.cancel()
         finally:
             self.is_open = False
             rpc.cancel()
@@ -156,20 +162,22 @@ class CallStream:
                     return  # the reader says with which status it ended
 
     async def _read(self, rpc: "_Rpc") -> None:
-        """Hear everything until the stream ends with OK.
-
-        Raises:
-            grpc.aio.AioRpcError: it ended with another status.
-        """
+        """Hear everything until the stream ends; `ended_with` says how, unless with OK."""
         is_first = True
-        while isinstance(answer := await rpc.read(), skill_runner_pb2.ExecuteManyResponse):
-            if is_first:
-                self.understands_cancel = self._settings.cancel_metadata in (await rpc.initial_metadata() or ())
-                is_first = False
-            now = self._loop.time()
-            for message in answer.messages:
-                if opened := self._open.get(message.call_id):
-                    self._hear(opened, message.response, now)
+        try:
+            while isinstance(answer := await rpc.read(), skill_runner_pb2.ExecuteManyResponse):
+                if is_first:
+                    self.understands_cancel = self._settings.cancel_metadata in (await rpc.initial_metadata() or ())
+                    is_first = False
+                now = self._loop.time()
+                for message in answer.messages:
+                    if opened := self._open.get(message.call_id):
+                        self._hear(opened, message.response, now)
+        except grpc.aio.AioRpcError as problem:
+            self.ended_with = problem
+        except Exception:
+            # The boundary of one stream: a defect here must not end the runner.
+            _log.exception("Stream of skill calls broke")
 
     def _hear(self, opened: _OpenCall, response: skill_runner_pb2.ExecuteResponse, now: float) -> None:
         reader = opened.reader
@@ -230,7 +238,7 @@ class CallStream:
         for name, value in self._settings.call_metadata(call):
             asked.metadata[name] = value
 
-    # -- the alarm clock: one for all calls, set to when the first of them may be due
+    # -- the alarm clock: one for all calls, set to when the first of them may be due, or the stream has been idle
 
     def _set_alarm(self, at: float) -> None:
         if self._alarm is not None:
@@ -247,6 +255,13 @@ class CallStream:
                 continue
             self._leave(opened)
             self._settle(opened, self._silent(opened, is_late=now >= opened.ends_at))
+        if not self._open:
+            if self._was_idle:
+                self.is_open = False
+                self._scope.cancel()
+                return
+            self._was_idle = True
+            next_at = now + IDLE_S
         self._set_alarm(next_at)
 
     def _due_at(self, opened: _OpenCall) -> float:

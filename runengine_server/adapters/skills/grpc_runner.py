@@ -1,5 +1,6 @@
 """Calls the skills of one gRPC target and knows what it offers."""
 
+import asyncio
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Final, Self
@@ -110,7 +111,7 @@ class GrpcSkillRunner:
 
     async def execute(self, call: SkillCall, on_progress: ProgressListener) -> Outcome:
         """Run one attempt to its end (see the port), on the shared stream where the runner offers it."""
-        accept_by = anyio.current_time() + self._accepted_within_s
+        accept_by = asyncio.get_running_loop().time() + self._accepted_within_s
         ended_with: grpc.aio.AioRpcError | None = None
         for _ in range(_STREAMS_TRIED):
             stream = self._shared_stream()

@@ -13,6 +13,7 @@ import pytest
 from runengine_client.pb.runengine.v1 import skill_runner_pb2 as pb
 from runengine_client.pb.runengine.v1 import skill_runner_pb2_grpc
 from runengine_client.skills import AsyncSkillContext, skill
+from runengine_server.adapters.skills import call_stream
 from runengine_server.adapters.skills.grpc_runner import GrpcSkillRunner
 from runengine_server.adapters.skills.targets import parse_endpoint
 from runengine_server.ports.skill_runner import Failed, Outcome, SkillCall, Succeeded
@@ -152,6 +153,27 @@ async def test_stream_that_ends_early_is_a_protocol_error(make_call: CallFactory
 
     async with _engine_of(FakeRunner(ends)) as engine:
         assert _code(await engine.execute(make_call(), _ignore)) == ("SKILL_PROTOCOL_ERROR", True)
+
+
+async def test_idle_stream_ends(make_call: CallFactory, monkeypatch: pytest.MonkeyPatch, until: Any) -> None:
+    """A stream without calls is closed after a while, and the next call opens another."""
+    monkeypatch.setattr(call_stream, "IDLE_S", 0.05)
+    ended = 0
+
+    async def waits(calls: Any, context: Any) -> AsyncIterator[Any]:
+        nonlocal ended
+        try:
+            async for asked in calls:
+                yield _says(asked.call_id, _ACCEPTED, _RESULT)
+        finally:
+            ended += 1
+
+    fake = FakeRunner(waits, _obliging)
+    async with _engine_of(fake, accepted_within_s=0.2) as engine:
+        assert isinstance(await engine.execute(make_call({"n": 1}), _ignore), Succeeded)
+        await until(lambda: ended == 1)
+        assert isinstance(await engine.execute(make_call({"n": 2}), _ignore), Succeeded)
+    assert (fake.streams, fake.alone) == (2, 0)
 
 
 async def test_runner_without_many_is_called_one_by_one(make_call: CallFactory) -> None:
