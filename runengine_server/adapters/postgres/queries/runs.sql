@@ -44,12 +44,14 @@ WHERE s.run = ANY ($1::bigint[]) AND s.status IN (4, 5);
 
 -- name: runs_recent_find
 -- The newest completed runs of a tenant's workflow, for what their steps took; looks at the latest 100, completed or not.
+-- The name as a range and in the order keeps it on runs_by_workflow: with an equality, statistics of one workflow may
+-- prefer walking all runs of the tenant for another, rare one.
 SELECT recent.run, recent.workflow_digest
 FROM (
     SELECT r.run, r.workflow_digest
     FROM runs AS r
-    WHERE r.tenant = $1 AND r.workflow_name = $2
-    ORDER BY r.run DESC
+    WHERE r.tenant = $1 AND r.workflow_name BETWEEN $2 AND $2
+    ORDER BY r.workflow_name, r.run DESC
     LIMIT 100
 ) AS recent
 JOIN run_progress AS p ON p.run = recent.run
