@@ -23,13 +23,12 @@ if TYPE_CHECKING:
         PermissionDeniedError,
         ResourceExhaustedError,
         RunEngineError,
-        RunNotCompletedError,
         UnauthenticatedError,
         UnavailableError,
         UnimplementedError,
         WatchBrokenError,
     )
-    from runengine_client.handle import RunHandle
+    from runengine_client.handle import RunHandle, RunNotCompletedError
     from runengine_client.retry import Backoff
     from runengine_client.sync_client import SyncRunEngineClient, SyncRunHandle
     from runengine_client.watch import Interruption, WatchOptions
@@ -82,13 +81,15 @@ _HOMES = {
         "PermissionDeniedError",
         "ResourceExhaustedError",
         "RunEngineError",
-        "RunNotCompletedError",
         "UnauthenticatedError",
         "UnavailableError",
         "UnimplementedError",
         "WatchBrokenError",
     ),
-    "runengine_client.handle": ("RunHandle",),
+    "runengine_client.handle": (
+        "RunHandle",
+        "RunNotCompletedError",
+    ),
     "runengine_client.retry": ("Backoff",),
     "runengine_client.sync_client": (
         "SyncRunEngineClient",

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import grpc
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
-
-if TYPE_CHECKING:
-    from runengine_client.types import Run
 
 ERROR_DOMAIN = "runengine.v1"
 
@@ -116,17 +113,6 @@ class InternalError(RunEngineError):
 
 class WatchBrokenError(RunEngineError):
     """A watch skipped events: a defect in a server or a proxy, never ignored."""
-
-
-class RunNotCompletedError(RunEngineError):
-    """The run ended, but did not complete; `run` is its final state."""
-
-    def __init__(self, run: Run) -> None:
-        """Say how the run ended."""
-        cause = f": {run.error.code} {run.error.message}".rstrip() if run.error else ""
-        step = f" at step {run.failed_step}" if run.failed_step else ""
-        super().__init__(f"RUN_{run.status.upper()}", f"Run {run.id} {run.status}{step}{cause}")
-        self.run = run
 
 
 _BY_CODE: Mapping[grpc.StatusCode, type[RunEngineError]] = {

@@ -3,22 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from runengine_client.errors import RunNotCompletedError
+from runengine_client.errors import RunEngineError
 from runengine_client.states import RunStatus
 from runengine_client.types import Accepted, Artifact, Cancelled, RebuildPlan, Run, Step
 from runengine_client.watch import WatchOptions
 from runengine_client.watch_items import RunEnded, WatchItem
 
-if TYPE_CHECKING:
-    from runengine_client.client import RunEngineClient
+
+class RunNotCompletedError(RunEngineError):
+    """The run ended, but did not complete; `run` is its final state."""
+
+    def __init__(self, run: Run) -> None:
+        """Say how the run ended."""
+        cause = f": {run.error.code} {run.error.message}".rstrip() if run.error else ""
+        step = f" at step {run.failed_step}" if run.failed_step else ""
+        super().__init__(f"RUN_{run.status.upper()}", f"Run {run.id} {run.status}{step}{cause}")
+        self.run = run
+
+
+class RunCalls(Protocol):
+    """What a handle asks of its client; `RunEngineClient` says what each does."""
+
+    def watch(self, run_id: str, *, options: WatchOptions | None = None) -> AsyncIterator[WatchItem]:
+        """Every item of a run until it ends."""
+
+    async def get_run(self, run_id: str) -> Run:
+        """A run as it is now."""
+
+    def list_steps(self, run_id: str, *, full: bool = False) -> AsyncIterator[Step]:
+        """A run's steps."""
+
+    def list_artifacts(self, run_id: str) -> AsyncIterator[Artifact]:
+        """A run's artifacts."""
+
+    async def cancel(self, run_id: str, reason: str = "") -> Cancelled:
+        """Cancel a run."""
 
 
 class RunHandle:
     """One run, bound to a client; `accepted` is the server's answer where this client started it."""
 
-    def __init__(self, client: RunEngineClient, run_id: str, accepted: Accepted | None = None) -> None:
+    def __init__(self, client: RunCalls, run_id: str, accepted: Accepted | None = None) -> None:
         """Bind a run to a client; nothing is sent."""
         self._client = client
         self.id = run_id
