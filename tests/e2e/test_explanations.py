@@ -105,6 +105,8 @@ async def test_a_second_build_explained(client: RunEngineClient) -> None:
     text = (await client.explain_step(second.id, "styled")).text[0]
     assert text.startswith("styled was not executed: the ")
     assert f"cache has the output of this very input, which run {first.id} produced " in text
+    cached = [step.cache async for step in client.list_steps(second.id)]
+    assert all(decision is not None and decision.age is not None for decision in cached)
     assert (await client.compare_runs(first.id, second.id)).root_cause_step_ids == ()
     assert second.savings.skipped_steps == 5
 

@@ -1,5 +1,6 @@
 """Turns rows of the read queries into domain values."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import cast
 
@@ -105,7 +106,7 @@ def step(row: asyncpg.Record, run: RunIdentity, workflow: Workflow) -> Step:
         ended_at=ended_at,
         next_attempt_at=row["next_attempt_at"],
         duration_ms=duration_ms(started_at, ended_at) if source is OutputSource.EXECUTED else None,
-        cache=decision(row["decision"], key),
+        cache=_with_age(decision(row["decision"], key), row["output_age"]),
         output_artifact_ids=tuple(map(str, row["artifact_ids"] or ())),
     )
 
@@ -186,6 +187,13 @@ def duration_ms(started_at: datetime | None, ended_at: datetime | None) -> int |
     if started_at is None or ended_at is None:
         return None
     return max(0, (ended_at - started_at) // _MILLISECOND)
+
+
+def _with_age(found: CacheDecision | None, age: timedelta | None) -> CacheDecision | None:
+    """The decision of a hit with the age of what it reused; one that a plan made was recorded without."""
+    if found is None or found.outcome is not CacheOutcome.HIT or found.age_s is not None or age is None:
+        return found
+    return replace(found, age_s=max(0.0, age.total_seconds()))
 
 
 def _json_object(data: bytes | None) -> JsonObject | None:

@@ -29,7 +29,8 @@ SELECT
     s.ended_at,
     CASE WHEN q.engine IS NULL AND q.available_at > clock_timestamp() THEN q.available_at END AS next_attempt_at,
     coalesce(s.error, tried.error) AS error,
-    published.ids AS artifact_ids
+    published.ids AS artifact_ids,
+    s.ended_at - made.ended_at AS output_age
 FROM generate_series(
     $2::integer,
     -- without a filter a page looks at its own steps only
@@ -61,6 +62,13 @@ LEFT JOIN LATERAL (
     ORDER BY t.lease_epoch DESC
     LIMIT 1
 ) AS tried ON true
+-- How old the output was that a cache hit reused.
+LEFT JOIN LATERAL (
+    SELECT m.ended_at
+    FROM step_results AS m
+    WHERE m.run = s.producer_run AND m.step = s.producer_step AND s.source IN (3, 4)
+    LIMIT 1
+) AS made ON true
 -- Artifacts belong to whoever produced the output.
 LEFT JOIN LATERAL (
     SELECT array_agg(a.id ORDER BY a.ordinal) AS ids
