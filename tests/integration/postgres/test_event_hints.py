@@ -23,11 +23,14 @@ class Process:
 
     hub: EventHub = field(default_factory=EventHub)
     ready: int = 0
+    permits: int = 0
     cancelled: set[RunKey] = field(default_factory=set)
     told: anyio.Event = field(default_factory=anyio.Event)
 
     def hints(self, url: str) -> PostgresHints:
-        return PostgresHints(url, self.hub, on_ready=self._on_ready, on_cancelled=self._on_cancelled)
+        return PostgresHints(
+            url, self.hub, on_ready=self._on_ready, on_cancelled=self._on_cancelled, on_permits=self._on_permits
+        )
 
     async def until_told(self) -> None:
         with anyio.fail_after(LIVENESS_S):
@@ -36,6 +39,10 @@ class Process:
 
     def _on_ready(self) -> None:
         self.ready += 1
+        self.told.set()
+
+    def _on_permits(self) -> None:
+        self.permits += 1
         self.told.set()
 
     def _on_cancelled(self, runs: Collection[RunKey]) -> None:
@@ -53,7 +60,7 @@ async def running(*all_hints: PostgresHints) -> AsyncIterator[None]:
 
 
 async def test_other_processes_are_told(database_url: str) -> None:
-    """Events, cancellations and ready work announced in one process reach the other; its own reach it at once."""
+    """Events, cancellations, ready work and permits announced in one process reach the other, its own at once."""
     here, there = Process(), Process()
     ours, theirs = here.hints(database_url), there.hints(database_url)
     async with running(ours, theirs):
@@ -71,6 +78,9 @@ async def test_other_processes_are_told(database_url: str) -> None:
             await there.until_told()
             assert there.ready == before + 1
             assert here.ready == 1
+            ours.announce_permits()
+            await there.until_told()
+            assert (here.permits, there.permits) == (0, 1)
             assert not await own.wait(0.05)  # its own notification is not heard twice
 
 

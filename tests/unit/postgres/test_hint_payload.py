@@ -21,7 +21,7 @@ def _together(hints: Hints) -> tuple[Hints, list[str]]:
 def test_round_trip() -> None:
     """What is encoded is what is heard, in as many payloads as PostgreSQL's limit needs."""
     many = {RunKey(10**15 + n) for n in range(2000)}
-    hints = Hints(events=set(many), cancelled={RunKey(1), *list(many)[:800]}, is_ready=True)
+    hints = Hints(events=set(many), cancelled={RunKey(1), *list(many)[:800]}, is_ready=True, has_permits=True)
     heard, payloads = _together(hints)
     assert heard == hints
     assert len(payloads) > 2
@@ -44,4 +44,5 @@ def test_bounded() -> None:
 
 def test_unknown_parts() -> None:
     """Parts that a later version may add, and nonsense, are ignored."""
+    assert decode_hints("p") == Hints(has_permits=True)
     assert decode_hints("zfoo;e1,x,2;;r") == Hints(events={RunKey(1), RunKey(2)}, is_ready=True)
