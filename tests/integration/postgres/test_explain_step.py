@@ -9,6 +9,7 @@ from runengine_server.domain.errors import NotFoundError, ScopeRequiredError
 from runengine_server.domain.ids import SkillId, StepId, WorkflowDigest
 from runengine_server.domain.states import PlanReason, StepStatus
 from runengine_server.domain.workflow import StepDefinition, Workflow
+from runengine_server.service import list_steps as list_steps_module
 from runengine_server.service.explain_step import explain_step
 from runengine_server.service.list_steps import list_steps
 from runengine_server.service.messages import ListStepsRequest
@@ -122,6 +123,23 @@ async def test_miss_names_the_nearest_earlier_success(world: World) -> None:
     assert [step.cache and step.cache.nearest_run_id for step in page.steps] == [None, near.run_id, None]
     basic = await list_steps(world.read, CALLER, ListStepsRequest(run_id=made.run_id))
     assert basic.steps[1].cache is not None and basic.steps[1].cache.nearest_run_id is None
+
+
+async def test_a_page_ends_before_it_is_too_much_work(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A FULL page ends before more misses than it completes; the next goes on there, and each miss is completed."""
+    near = await play(world, await world.create(campaign(), {"brief": "a", "style": "sad"}), CALM)
+    other = Script(outputs={"plan": {"mood": "wild"}, "music": {"of": "noise"}})
+    made = await play(world, await world.create(campaign(), {"brief": "b", "style": "epic"}), other)
+    monkeypatch.setattr(list_steps_module, "MISSES_AT_ONCE_MAX", 2)
+    pages, token = [], ""
+    while True:
+        request = ListStepsRequest(run_id=made.run_id, is_full=True, page_token=token)
+        page = await list_steps(world.read, CALLER, request)
+        pages.append([step.step_id for step in page.steps])
+        assert {step.cache and step.cache.nearest_run_id for step in page.steps} == {near.run_id}
+        if not (token := page.next_page_token):
+            break
+    assert pages == [["plan", "music"], ["mix"]]
 
 
 async def test_nearest_success_of_others_is_never_shown(world: World) -> None:
