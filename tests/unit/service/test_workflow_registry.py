@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from runengine_server.config import ConfigurationError
 from runengine_server.domain.caller import Caller, Scope
 from runengine_server.domain.errors import ConflictError, InvalidError, NotFoundError, ScopeRequiredError
 from runengine_server.domain.ids import SkillId, StepId, Tenant, WorkflowDigest
@@ -16,6 +18,7 @@ from runengine_server.ports.workflow_store import DIRECTORY, WorkflowVersion
 from runengine_server.service.get_workflow import get_workflow
 from runengine_server.service.list_workflows import list_workflows
 from runengine_server.service.register_workflow import Registry, register_directory, register_workflow
+from runengine_server.workflow_directory import register_workflow_dir
 
 pytestmark = pytest.mark.anyio
 
@@ -92,6 +95,14 @@ class KnownSkills:
 
     async def execute(self, call: Any, on_progress: Any) -> Any:
         raise AssertionError("registering calls no skill")
+
+
+class EverySkill(KnownSkills):
+    """Offers whatever is asked for."""
+
+    def availability(self, skill_id: SkillId) -> SkillAvailability:
+        info = SkillInfo(skill_id=skill_id, version="1", cache_version="1")
+        return SkillAvailability(has_target=True, is_catalogue_known=True, info=info)
 
 
 @pytest.fixture
@@ -269,3 +280,25 @@ async def test_a_token_belongs_to_its_filter(registry: Registry, store: MemorySt
     page = await list_workflows(store, READER, page_size=1, page_token="", all_versions=False)
     with pytest.raises(InvalidError, match="allVersions"):
         await list_workflows(store, READER, page_size=1, page_token=page.next_page_token, all_versions=True)
+
+
+async def test_the_example_is_a_workflow_directory(store: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
+    """The campaign's folder can be served as it is: its workflow is registered, its payloads are named and skipped."""
+    folder = Path(__file__).parents[3] / "examples" / "campaign"
+    with caplog.at_level("INFO", "runengine"):
+        await register_workflow_dir(folder, Registry(store=store, skills=EverySkill()))
+    assert list(store.kept) == [(DIRECTORY, "campaign.build.v1", "1.0.0")]
+    (line,) = caplog.messages
+    assert line.endswith("skipped, not workflows: brief.json, sample_payloads.json")
+
+
+async def test_a_broken_file_stops_the_server(registry: Registry, store: MemoryStore, tmp_path: Path) -> None:
+    """A workflow file with mistakes, or a file that cannot be parsed, is never skipped."""
+    (tmp_path / "good.yaml").write_text("workflowName: good\nversion: 1.0.0\nsteps: [{stepId: a, skillId: demo.echo}]")
+    (tmp_path / "other.json").write_text("{}")
+    (tmp_path / "broken.json").write_text('{"workflowName": ')
+    with pytest.raises(
+        ConfigurationError, match=r"RUNENGINE_WORKFLOW_DIR: .*\n  broken\.json:1: document: Expecting value"
+    ):
+        await register_workflow_dir(tmp_path, registry)
+    assert store.kept == {}
