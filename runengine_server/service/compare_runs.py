@@ -27,7 +27,7 @@ INPUTS_BYTES_MAX = 16 * 2**20
 
 ROOT_CAUSES_MAX = 1_000
 
-STEPS_AT_ONCE = 500
+STEPS_AT_ONCE = 1_000
 
 _OWN = frozenset({SourceKind.TRIGGER, SourceKind.CHANGE, SourceKind.DEFINITION})
 _INHERITED = frozenset({SourceKind.OUTPUT, SourceKind.ARTIFACTS})

@@ -9,7 +9,7 @@ from runengine_server.domain.run import Step
 from runengine_server.domain.states import MissReason
 from runengine_server.planner.compiled import CompiledWorkflow
 from runengine_server.planner.input_changes import InputChanges, TracedInput, compare_inputs
-from runengine_server.ports.run_reader import RunIdentity, StepFilter
+from runengine_server.ports.run_reader import RunIdentity
 from runengine_server.ports.step_history import EarlierStep, MissedStep
 from runengine_server.service.run_lookup import ReadRuns
 from runengine_server.service.step_inputs import StepInputs
@@ -81,20 +81,16 @@ class MissDetails:
 
 
 def _of_few_versions(run: RunIdentity, others: Sequence[RunIdentity]) -> Sequence[RunIdentity]:
-    """The runs of the run's own workflow version and of the other versions seen most recently."""
-    recent = sorted(
-        {other.workflow_digest: other.key for other in sorted(others, key=lambda one: one.key)}.items(),
-        key=lambda one: -one[1],
-    )
-    versions = {run.workflow_digest, *(digest for digest, _ in recent[:VERSIONS_MAX])}
-    return [other for other in others if other.workflow_digest in versions]
+    """The runs of the run's own workflow version and of the other versions run most recently."""
+    newest_first = sorted(others, key=lambda other: other.key, reverse=True)
+    versions = dict.fromkeys([run.workflow_digest, *(other.workflow_digest for other in newest_first)])
+    looked_at = frozenset(list(versions)[: 1 + VERSIONS_MAX])
+    return [other for other in others if other.workflow_digest in looked_at]
 
 
 async def traced_input(
     read: ReadRuns, run: RunIdentity, compiled: CompiledWorkflow, number: StepNo
 ) -> TracedInput | None:
     """The input of a step of another run; None when it can no longer be derived."""
-    found = await read.reader.steps(run, compiled.workflow, StepFilter(from_step=number, limit=1))
-    if found is None:
-        return None
-    return await StepInputs(read, run, compiled).traced(number, found.steps[0][1])
+    outcome = (await read.history.outcomes(run.key, [number]))[number]
+    return await StepInputs(read, run, compiled).traced(number, outcome)

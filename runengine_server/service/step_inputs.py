@@ -11,6 +11,7 @@ from runengine_server.planner.input_changes import TracedInput
 from runengine_server.planner.step_input import RunScope, StepInput, StepValue, change_value, resolve_input
 from runengine_server.ports.run_reader import RunIdentity
 from runengine_server.ports.run_store import RunFacts
+from runengine_server.ports.step_history import StepOutcome
 from runengine_server.service.planning import step_value
 from runengine_server.service.run_lookup import ReadRuns
 
@@ -30,29 +31,24 @@ class StepInputs:
         self._values: dict[tuple[RunKey, StepNo], StepValue] = {}
         self._values_bytes = 0
 
-    async def of(self, number: StepNo, step: Step) -> JsonObject | None:
-        """The input whose hash the step carries; None while it is unresolved or when it can no longer be derived."""
-        traced = await self.traced(number, step) if step.input_hash else None
-        return None if traced is None else traced.value
-
-    async def traced(self, number: StepNo, step: Step) -> TracedInput | None:
-        """The input with what it was resolved from; None when it can no longer be derived.
+    async def traced(self, number: StepNo, step: Step | StepOutcome) -> TracedInput | None:
+        """The input whose hash the step carries, with what it was resolved from; None when it cannot be derived.
 
         A reused step's input is its producer's, which a selector that reads `run` resolves differently here: then it
         is derived where it was executed. A step that carries no hash yet gets the input it would have now.
         """
         found = await self._derive(self._run.key, self._compiled, number, step.input_hash)
         if found is None and step.source_run_id not in (None, self._run.run_id):
-            found = await self._derive_at_producer(step)
+            found = await self._derive_at_producer(self._compiled.workflow.steps[number].step_id, step)
         return found
 
-    async def _derive_at_producer(self, step: Step) -> TracedInput | None:
+    async def _derive_at_producer(self, step_id: StepId, step: Step | StepOutcome) -> TracedInput | None:
         assert step.source_run_id is not None
         producer = await self._read.reader.find(self._run.tenant, step.source_run_id)
         if producer is None:
             return None
         compiled = await self._read.workflows.compiled(producer.workflow_digest)
-        number = compiled.step_no.get(StepId(step.step_id))
+        number = compiled.step_no.get(step_id)
         if number is None:
             return None
         return await self._derive(producer.key, compiled, number, step.input_hash)
