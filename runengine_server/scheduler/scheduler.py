@@ -320,7 +320,7 @@ class Scheduler:
     # -- the engine's own lease
 
     async def _register(self) -> None:
-        until_s = anyio.current_time() + self._settings.lease_s
+        until_s = self._gates.lease_end_s(self._settings.lease_s)
         self._engine = await self._registry.register(str(uuid4()), self._description, self._settings.lease_s)
         self._gates.lease_begins(self._engine, until_s)
 
@@ -328,7 +328,7 @@ class Scheduler:
         """Renew at a third of the lease, whatever else is slow; start anew when it was taken back."""
         while True:
             await anyio.sleep(self._settings.lease_s / 3)
-            until_s = anyio.current_time() + self._settings.lease_s
+            until_s = self._gates.lease_end_s(self._settings.lease_s)
             try:
                 if await self._registry.renew(self._engine, self._settings.lease_s):
                     self._gates.lease_renewed(until_s)

@@ -20,6 +20,7 @@ class Waiter:
         admitted: set once a permit is its own.
         is_held: the database may have been told that its lease is not overdue.
         is_noted: the database has been told.
+        noting: held while the database is being told.
     """
 
     lease: Lease
@@ -27,6 +28,7 @@ class Waiter:
     admitted: anyio.Event = field(default_factory=anyio.Event)
     is_held: bool = False
     is_noted: bool = False
+    noting: anyio.Lock = field(default_factory=anyio.Lock)
 
 
 class SkillGate:

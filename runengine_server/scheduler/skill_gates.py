@@ -14,6 +14,7 @@ import anyio
 
 from runengine_server.domain.errors import UnavailableError
 from runengine_server.domain.ids import EngineNo, SkillId
+from runengine_server.ports.clock import Clock
 from runengine_server.ports.skill_permits import SkillPermits
 from runengine_server.ports.skill_runner import SkillRunner
 from runengine_server.ports.step_queue import StepQueue
@@ -30,7 +31,14 @@ class SkillGates:
     """A gate for each limited skill that is in use; skills without a limit cost a look at the catalogue."""
 
     def __init__(
-        self, skills: SkillRunner, permits: SkillPermits, queue: StepQueue, reporting: Reporting, permits_s: float
+        self,
+        *,
+        skills: SkillRunner,
+        permits: SkillPermits,
+        queue: StepQueue,
+        clock: Clock,
+        reporting: Reporting,
+        permits_s: float,
     ) -> None:
         """Ask `skills` for limits and `permits` for permits.
 
@@ -38,12 +46,14 @@ class SkillGates:
             skills: knows each skill's limit; the latest word counts.
             permits: the table.
             queue: is told which leases are not overdue although they wait.
+            clock: says how long the engine's own lease lasts; the event loop's time stands still while it works.
             reporting: hears of a table that cannot be reached.
             permits_s: seconds between exchanges while all is well.
         """
         self._skills = skills
         self._permits = permits
         self._queue = queue
+        self._clock = clock
         self._reporting = reporting
         self._permits_s = permits_s
         self._gates: dict[SkillId, SkillGate] = {}
@@ -52,7 +62,6 @@ class SkillGates:
         self._renewed = anyio.Event()
         self._turn = 0
         self._bell = Wakeup()
-        self._noting = anyio.Lock()
         self._on_waiting: Callable[[], None] = lambda: None
 
     @property
@@ -60,13 +69,17 @@ class SkillGates:
         """How many leased attempts the limits keep waiting, whichever engine holds the permits."""
         return sum(gate.backlog for gate in self._gates.values())
 
+    def lease_end_s(self, lease_s: float) -> float:
+        """When a lease ends that is asked for now."""
+        return self._clock.monotonic() + lease_s
+
     def lease_begins(self, engine: EngineNo, until_s: float) -> None:
-        """The engine has a new number, under which it holds nothing; its lease lasts until then (monotonic)."""
+        """The engine has a new number, under which it holds nothing, and a lease until then."""
         self._engine, self._gates = engine, {}
         self.lease_renewed(until_s)
 
     def lease_renewed(self, until_s: float) -> None:
-        """The engine's own lease lasts until then (monotonic): until then nobody else has its permits."""
+        """The engine's own lease lasts until then: so long nobody else has its permits."""
         self._leased_until_s = until_s
         self._renewed.set()
         self._renewed = anyio.Event()
@@ -90,12 +103,14 @@ class SkillGates:
             if waiter is not None:
                 if gate.is_urgent:
                     self._bell.ring()
-                self._on_waiting()
+                if gate.backlog:
+                    self._on_waiting()
                 await waiter.admitted.wait()
                 if waiter.is_held:
-                    await self._begin(step, timeout_ms(step))
+                    async with waiter.noting:  # not before its `hold` has ended, whatever became of that
+                        await self._noted(self._queue.begin(self._engine, step.lease, timeout_ms(step)))
             # Who was frozen beyond its lease must not start what others may run by now.
-            while anyio.current_time() >= self._leased_until_s:
+            while self._clock.monotonic() >= self._leased_until_s:
                 await self._renewed.wait()
             yield
         finally:
@@ -104,7 +119,7 @@ class SkillGates:
                 self._bell.ring()
 
     async def run(self, on_waiting: Callable[[], None]) -> None:
-        """Exchange permits until cancelled; `on_waiting` hears of every attempt that waits, and may take no slot."""
+        """Exchange permits until cancelled; `on_waiting` hears of attempts that begin to wait and take no slot."""
         self._on_waiting = on_waiting
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._exchange_permits)
@@ -174,14 +189,10 @@ class SkillGates:
                 self._reporting.turn_failed(error)
 
     async def _hold(self, gate: SkillGate, waiter: Waiter) -> None:
-        async with self._noting:
+        async with waiter.noting:
             if gate.is_waiting(waiter):
                 waiter.is_held = True
                 waiter.is_noted = await self._noted(self._queue.hold(self._engine, waiter.lease))
-
-    async def _begin(self, step: Execute, timeout_ms: int) -> None:
-        async with self._noting:  # not before its `hold` has ended, whatever became of that
-            await self._noted(self._queue.begin(self._engine, step.lease, timeout_ms))
 
     async def _noted(self, note: Awaitable[None]) -> bool:
         """Tell the database; untold, at worst the lease is taken back as overdue."""
