@@ -171,18 +171,22 @@ def _print(session: Session, diagram: Diagram, form: Format, out: Path | None) -
 def _text_lines(rows: Sequence[TextRow]) -> Sequence[Text]:
     level_width = max((len(row.level) for row in rows), default=0)
     id_width = max((len(row.step_id) for row in rows), default=0)
-    return [
-        Text.assemble(
-            (row.level.rjust(level_width), "bright_black"),
-            " ",
-            (row.lanes, "bright_black"),
-            " ",
-            (row.step_id.ljust(id_width), style := _STYLES.get(row.tone, wording.status_style(row.tone))),
-            " ",
-            (row.detail, style or "bright_black"),
-        )
-        for row in rows
-    ]
+    return [_text_line(row, level_width, id_width) for row in rows]
+
+
+def _text_line(row: TextRow, level_width: int, id_width: int) -> Text:
+    style = _STYLES.get(row.tone, wording.status_style(row.tone))
+    lanes = Text(row.lanes, "bright_black")
+    lanes.stylize(style or "default", row.mark_at, row.mark_at + 1)
+    return Text.assemble(
+        (row.level.rjust(level_width), "bright_black"),
+        " ",
+        lanes,
+        " ",
+        (row.step_id.ljust(id_width), style),
+        " ",
+        (row.detail, style or "bright_black"),
+    )
 
 
 def _json(diagram: Diagram) -> dict[str, object]:

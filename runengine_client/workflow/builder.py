@@ -37,7 +37,7 @@ class StepOptions(TypedDict, total=False):
         non_retryable_codes: failure codes that end it at once.
         timeout: longest time of one attempt.
         description: what it is for.
-        verify_artifacts: probe a cached artifact before reuse; the server does not do it yet and refuses.
+        verify_artifacts: probe a cached output's artifacts before it is used; see docs/cache.md.
     """
 
     needs: Sequence[str]

@@ -37,6 +37,11 @@ class TextRow:
     detail: str
     tone: Tone
 
+    @property
+    def mark_at(self) -> int:
+        """Where in `lanes` the step's own mark is."""
+        return self.lanes.index(MARKS[self.tone])
+
 
 def render_text(diagram: Diagram) -> Sequence[TextRow]:
     """The lines of the picture, a step each.
