@@ -142,6 +142,30 @@ def test_lint(run: Command, files: Path, tmp_path: Path) -> None:
     assert run("workflow", "get", "cli.cycle").returncode == 4
 
 
+def test_lint_names_places(run: Command, tmp_path: Path) -> None:
+    """What only the server knows is wrong, an expression and a skill, has its place in the file too."""
+    bad = tmp_path / "demo.yaml"
+    bad.write_text(WORKFLOW.replace("trigger.brief }}", "triger.brief }}").replace("t.publish", "nobody.has"))
+    done = run("workflow", "lint", bad)
+    assert done.returncode == 1
+    assert f"{bad}:7:22: steps[0].inputSelector/brief: " in done.stdout
+    assert f"{bad}:13:5: steps[2].skillId: SKILL_UNREGISTERED" in done.stdout
+    assert "checked by the server" in done.stderr
+
+
+def test_graph(run: Command, base: str) -> None:
+    """A registered workflow and a run of it are drawn; the run shows what became of each step."""
+    drawn = run("workflow", "graph", "cli.demo", "--version", "1.0.0").stdout.splitlines()
+    assert [line.split() for line in drawn[1:]] == [
+        ["0", "●", "plan", "t.echo"],
+        ["1", "●", "music", "t.echo"],
+        ["2", "●", "file", "t.publish"],
+    ]
+    lines = run("workflow", "graph", "--run", base).stdout.splitlines()
+    assert lines[0] == f"cli.demo 1.0.0: run {base}: completed"
+    assert [line.split()[3].rstrip(",") for line in lines[1:]] == ["completed"] * 3
+
+
 def test_update_plan(run: Command, base: str) -> None:
     """A plan shows each step and the counts, and starts nothing."""
     done = run("update", base, "music.update", "--payload", '{"style": "epic"}', "--plan")
