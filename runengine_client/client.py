@@ -10,11 +10,14 @@ from typing import Self, TypeVar, Unpack
 import grpc
 import grpc.aio
 
-from runengine_client import conversion, requests
+from runengine_client import cache, conversion, requests
+from runengine_client.cache import CacheEntry, CacheFilter, CacheSelector, CacheStats, Invalidated
 from runengine_client.connection import TARGET_DEFAULT, ConnectionOptions, TlsOptions, TokenSource, open_channel
 from runengine_client.errors import InternalError
 from runengine_client.handle import RunHandle
 from runengine_client.pb.runengine.v1 import (
+    cache_pb2,
+    cache_pb2_grpc,
     run_engine_pb2,
     run_engine_pb2_grpc,
     run_pb2,
@@ -308,6 +311,46 @@ class RunEngineClient:
             if not token:
                 return
 
+    async def get_cache_entry(self, key: str, *, include_output: bool = False) -> CacheEntry:
+        """A cache entry by its key, `workflow:step:inputHash`.
+
+        Raises:
+            NotFoundError: no such entry.
+        """
+        request = cache_pb2.GetCacheEntryRequest(key=key, include_output=include_output)
+        return cache.entry_of((await self._call(self._cache().GetCacheEntry, request)).entry)
+
+    async def list_cache_entries(
+        self, *, page_size: int = 0, **where: Unpack[CacheFilter]
+    ) -> AsyncIterator[CacheEntry]:
+        """Cache entries, newest first, without outputs, fetched page by page as they are consumed."""
+        token = ""
+        while True:
+            request = cache_pb2.ListCacheEntriesRequest(page_size=page_size, page_token=token, **where)
+            page = await self._call(self._cache().ListCacheEntries, request)
+            for message in page.entries:
+                yield cache.entry_of(message)
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def invalidate_cache(
+        self, *, dry_run: bool = False, reason: str = "", **selector: Unpack[CacheSelector]
+    ) -> Invalidated:
+        """Remove the cache entries that match everything given, or with `dry_run` count them; audited.
+
+        Raises:
+            InvalidArgumentError: nothing is given.
+        """
+        request = cache.invalidate_request(selector, dry_run=dry_run, reason=reason)
+        answer = await self._call(self._cache().InvalidateCache, request)
+        return Invalidated(count=answer.invalidated_count, sample_keys=tuple(answer.sample_keys))
+
+    async def cache_stats(self, workflow_name: str = "") -> tuple[CacheStats, ...]:
+        """How the cache served each step, by workflow and step; empty means every workflow."""
+        request = cache_pb2.GetCacheStatsRequest(workflow_name=workflow_name)
+        return tuple(map(cache.stats_of, (await self._call(self._cache().GetCacheStats, request)).stats))
+
     async def _call(self, method: grpc.aio.UnaryUnaryMultiCallable[Q, A], request: Q) -> A:
         async def once() -> A:
             return await method(request, timeout=self._timeout_s)
@@ -331,6 +374,9 @@ class RunEngineClient:
 
     def _registry(self) -> workflow_pb2_grpc.WorkflowRegistryServiceAsyncStub:
         return workflow_pb2_grpc.WorkflowRegistryServiceStub(self._open())
+
+    def _cache(self) -> cache_pb2_grpc.CacheAdminServiceAsyncStub:
+        return cache_pb2_grpc.CacheAdminServiceStub(self._open())
 
     def _open(self) -> grpc.aio.Channel:
         if self._channel is None:

@@ -141,8 +141,8 @@ def list_runs(filters: RunFilter, page_size: int, page_token: str) -> run_engine
         statuses=[_wire("statuses", run_pb2.RunStatus, status) for status in filters.get("statuses", ())],
         labels=filters.get("labels", {}),
         base_run_id=filters.get("base_run_id", ""),
-        created_after=_timestamp("created_after", filters.get("created_after")),
-        created_before=_timestamp("created_before", filters.get("created_before")),
+        created_after=timestamp("created_after", filters.get("created_after")),
+        created_before=timestamp("created_before", filters.get("created_before")),
         trigger_type=_wire("trigger_type", run_pb2.TriggerType, filters.get("trigger_type")),
     )
 
@@ -159,6 +159,21 @@ def list_steps(
     )
 
 
+def timestamp(name: str, value: datetime | None) -> timestamp_pb2.Timestamp | None:
+    """A moment on the wire; None stays None.
+
+    Raises:
+        InvalidArgumentError: it has no time zone.
+    """
+    if value is None:
+        return None
+    if value.tzinfo is None:
+        raise _invalid(name, "needs a time zone, such as datetime.now(UTC)")
+    moment = timestamp_pb2.Timestamp()
+    moment.FromDatetime(value)
+    return moment
+
+
 def _request_id(given: str | None, validate_only: bool) -> str:
     # Planning neither reads nor writes the deduplication row, so it needs no id.
     return given or ("" if validate_only else str(uuid.uuid4()))
@@ -173,16 +188,6 @@ def _duration(value: timedelta | float | None) -> duration_pb2.Duration | None:
     duration = duration_pb2.Duration()
     duration.FromTimedelta(span)
     return duration
-
-
-def _timestamp(name: str, value: datetime | None) -> timestamp_pb2.Timestamp | None:
-    if value is None:
-        return None
-    if value.tzinfo is None:
-        raise _invalid(name, "needs a time zone, such as datetime.now(UTC)")
-    timestamp = timestamp_pb2.Timestamp()
-    timestamp.FromDatetime(value)
-    return timestamp
 
 
 def _wire(name: str, wire: "_EnumTypeWrapper[V]", member: StrEnum | str | None) -> V:

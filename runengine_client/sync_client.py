@@ -9,6 +9,7 @@ from typing import Any, Self, TypedDict, TypeVar, Unpack
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from runengine_client.cache import CacheEntry, CacheFilter, CacheSelector, CacheStats, Invalidated
 from runengine_client.client import RunEngineClient
 from runengine_client.connection import TARGET_DEFAULT, TlsOptions, TokenSource
 from runengine_client.handle import RunHandle
@@ -228,6 +229,24 @@ class SyncRunEngineClient:
     def list_workflows(self, *, all_versions: bool = False) -> Iterator[workflow_pb2.Workflow]:
         """The workflows that can be triggered, by name."""
         return self._iterate(self._client.list_workflows(all_versions=all_versions))
+
+    def get_cache_entry(self, key: str, *, include_output: bool = False) -> CacheEntry:
+        """A cache entry by its key, `workflow:step:inputHash`."""
+        return self._wait_for(lambda: self._client.get_cache_entry(key, include_output=include_output))
+
+    def list_cache_entries(self, *, page_size: int = 0, **where: Unpack[CacheFilter]) -> Iterator[CacheEntry]:
+        """Cache entries, newest first, without outputs."""
+        return self._iterate(self._client.list_cache_entries(page_size=page_size, **where))
+
+    def invalidate_cache(
+        self, *, dry_run: bool = False, reason: str = "", **selector: Unpack[CacheSelector]
+    ) -> Invalidated:
+        """Remove the cache entries that match everything given, or with `dry_run` count them; audited."""
+        return self._wait_for(lambda: self._client.invalidate_cache(dry_run=dry_run, reason=reason, **selector))
+
+    def cache_stats(self, workflow_name: str = "") -> tuple[CacheStats, ...]:
+        """How the cache served each step, by workflow and step; empty means every workflow."""
+        return self._wait_for(lambda: self._client.cache_stats(workflow_name))
 
     def _wait_for(self, call: Callable[[], Awaitable[T]]) -> T:
         future = self._portal.start_task_soon(call)

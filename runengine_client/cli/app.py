@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from runengine_client.cli import explanation_commands, run_commands, start_commands
+from runengine_client.cli.cache_commands import cache_app
 from runengine_client.cli.session import Output, Session
 from runengine_client.cli.workflow_commands import workflow_app
 from runengine_client.connection import TARGET_DEFAULT
@@ -97,6 +98,7 @@ app.command()(explanation_commands.compare)
 app.command()(explanation_commands.lineage)
 app.command()(run_commands.cancel)
 app.add_typer(workflow_app, name="workflow")
+app.add_typer(cache_app, name="cache")
 
 
 def main() -> None:

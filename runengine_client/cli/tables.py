@@ -6,6 +6,7 @@ from datetime import timedelta
 from rich.table import Table
 from rich.text import Text
 
+from runengine_client.cache import CacheEntry, CacheStats
 from runengine_client.cli import wording
 from runengine_client.pb.runengine.v1 import workflow_pb2
 from runengine_client.types import Artifact, RebuildPlan, Run, Step
@@ -16,7 +17,7 @@ DESCRIPTION_CHARACTERS_MAX = 80
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, no_wrap=column in ("RUN", "STEP", "ARTIFACT", "URI"), overflow="fold")
+        table.add_column(column, no_wrap=column in ("RUN", "STEP", "ARTIFACT", "URI", "KEY"), overflow="fold")
     return table
 
 
@@ -147,4 +148,23 @@ def workflows_table(workflows: Iterable[workflow_pb2.Workflow]) -> Table:
             ", ".join(rule.type for rule in workflow.change_requests),
             wording.shortened(workflow.description, DESCRIPTION_CHARACTERS_MAX),
         )
+    return table
+
+
+def cache_entries_table(entries: Iterable[CacheEntry]) -> Table:
+    """Cache entries, one a line."""
+    table = _table("KEY", "SIZE", "FILED", "SKILL", "RUN")
+    for entry in entries:
+        made_by = " ".join(filter(None, (entry.skill_id, entry.cache_version, entry.cache_epoch)))
+        filed = wording.moment(entry.created_at)
+        table.add_row(entry.key, wording.size(entry.size_bytes), filed, made_by, entry.source_run_id)
+    return table
+
+
+def cache_stats_table(stats: Iterable[CacheStats]) -> Table:
+    """How the cache served each step, one a line."""
+    table = _table("WORKFLOW", "STEP", "HOT", "COLD", "JOINED", "MISSES", "HIT RATE")
+    for row in stats:
+        counts = (row.hot_hits, row.cold_hits, row.joined, row.misses)
+        table.add_row(row.workflow_name, row.step_id, *map(str, counts), f"{row.hit_rate:.0%}")
     return table

@@ -58,7 +58,7 @@ class PostgresCacheAdmin:
         arguments: list[object] = [tenant, place.created_at, place.run, place.step, limit]
         query = "step_cache_list"
         if workflow_name:
-            query = "step_cache_list_one_workflow"
+            query = "step_cache_workflow_list"
             arguments += [workflow_name, step_id]
         rows = await self._database.fetch(sql(query), *arguments)
         return [
@@ -118,7 +118,7 @@ class PostgresCacheAdmin:
         """What the selector means in the table; None when it can match nothing, for there is no such run."""
         run = None
         if selector.source_run_id is not None:
-            run = await self._database.fetchval(sql("run_find_key"), selector.source_run_id, tenant)
+            run = await self._database.fetchval(sql("run_key_find"), selector.source_run_id, tenant)
             if run is None:
                 return None
         return Match(

@@ -14,7 +14,7 @@ ORDER BY w.n
 SELECT matched, sample_keys, sample_at, next_tenant, next_workflow, next_step, next_hash
 FROM step_cache_sweep($1, $2, $3, $4, $5, $6::smallint, $7, $8, $9, $10, $11, $12, $13, $14)
 
--- name: run_find_key
+-- name: run_key_find
 -- The internal key of a tenant's run.
 SELECT run FROM runs WHERE id = $1::uuid AND tenant = $2
 
@@ -39,7 +39,7 @@ FROM (
 LEFT JOIN runs AS r ON r.run = k.run
 ORDER BY k.created_at DESC, k.run DESC, k.step DESC
 
--- name: step_cache_list_one_workflow
+-- name: step_cache_workflow_list
 -- As step_cache_list for one workflow ($6) and, unless empty, step ($7): reads those entries and sorts them.
 SELECT
     k.workflow_name, k.step_id, k.input_hash, k.skill_id, k.cache_version, k.cache_epoch, k.created_at, k.run, k.step,
