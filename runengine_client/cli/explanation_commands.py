@@ -29,8 +29,7 @@ def explain(
         if session.is_json:
             session.print_json(explanation)
         else:
-            for sentence in explanation.text:
-                session.say(sentence)
+            session.tell(explanation.text)
         return exit_codes.COMPLETED
 
     session.run(command)

@@ -1,7 +1,7 @@
 """One run of the command: the connection it was given, where it prints, and how errors end it."""
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -109,6 +109,12 @@ class Session:
     def note(self, text: str) -> None:
         """Print a remark for a person on standard error."""
         self.errors.print(Text(text, style="bright_black"), soft_wrap=True)
+
+    def tell(self, sentences: Sequence[str]) -> None:
+        """Print sentences, the first one in bold: broken between words on a terminal, each on one line elsewhere."""
+        for place, sentence in enumerate(sentences):
+            text = Text(sentence, style="" if place else "bold")
+            self.console.print(text, soft_wrap=not self.console.is_terminal)
 
     def show(self, table: Table | Tree) -> None:
         """Print a table or tree."""

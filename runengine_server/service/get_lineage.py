@@ -69,6 +69,7 @@ class _Tree:
 
     def lineage(self) -> Lineage:
         """What has grown so far."""
+        self._connect_named()
         return Lineage(artifacts=tuple(self._artifacts.values()), edges=tuple(self._edges.values()))
 
     async def add(self, found: Sequence[MadeArtifact]) -> list[MadeArtifact]:
@@ -98,21 +99,36 @@ class _Tree:
             siblings = [one for one in there.get(made.place, ()) if _is_made_from(made, one)]
             read = [one for source in sources.get(made.place, ()) for one in there.get(source, ())]
             added += await self.add([*siblings, *read])
-            for source in (*siblings, *read):
-                self._connect(source, made)
+            self._connect([source.artifact for source in (*siblings, *read)], self._artifacts[made.artifact.id])
         return added
 
-    def _connect(self, source: MadeArtifact, made: MadeArtifact) -> None:
-        ends = source.artifact.id, made.artifact.id
-        step_id = self._artifacts[made.artifact.id].step_id  # not known of a run that is no longer retained
-        if step_id and source.artifact.id in self._artifacts and len(self._edges) < EDGES_MAX:
-            self._edges[ends] = LineageEdge(from_artifact_id=ends[0], to_artifact_id=ends[1], step_id=step_id)
+    def _connect_named(self) -> None:
+        """Add what skills name and did not read from its own step, as far as it is among the ancestors found."""
+        by_content: dict[str, list[Artifact]] = {}
+        for artifact in self._artifacts.values():
+            by_content.setdefault(artifact.produced.content_hash, []).append(artifact)
+        for made in self._artifacts.values():
+            for content in made.produced.made_from:
+                named = by_content.get(content, [])
+                if not any((one.id, made.id) in self._edges for one in named):
+                    self._connect([one for one in named if one.created_at < made.created_at][:1], made)
+
+    def _connect(self, sources: Sequence[Artifact], made: Artifact) -> None:
+        for source in sources:
+            # the step is not known of a run that is no longer retained
+            if made.step_id and source.id in self._artifacts and len(self._edges) < EDGES_MAX:
+                edge = LineageEdge(from_artifact_id=source.id, to_artifact_id=made.id, step_id=made.step_id)
+                self._edges[source.id, made.id] = edge
 
     async def _sources(self, steps: Mapping[StepPlace, WorkflowDigest | None]) -> dict[StepPlace, list[StepPlace]]:
         """Per step the steps with artifacts whose outputs it read; those without are looked through."""
         found: dict[StepPlace, list[StepPlace]] = {}
         followed: set[tuple[StepPlace, StepPlace]] = set()
-        to_follow = [(step, read) for step, digest in steps.items() for read in await self._reads(step, digest)]
+        to_follow: list[tuple[StepPlace, StepPlace]] = []
+        for step, digest in steps.items():
+            to_follow += [(step, read) for read in await self._reads(step, digest)]
+            if len(to_follow) > STEPS_MAX:
+                break
         while to_follow and len(followed) < STEPS_MAX:
             makers = await self._read.lineage.makers(list({read for _, read in to_follow}))
             further = []

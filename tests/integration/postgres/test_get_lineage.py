@@ -121,6 +121,28 @@ async def test_through_reused_steps(world: World) -> None:
     }
 
 
+async def test_named_through_another_step(world: World) -> None:
+    """What a skill names counts although another step, with files of its own, handed it on."""
+    script = Script(artifacts={**FILES.artifacts, "film": (file("film.mp4", "plan.json", "unheard.of"),)})
+    workflow = film()
+    no_title = replace(
+        workflow,
+        digest=WorkflowDigest("f2" * 32),
+        steps=(
+            *workflow.steps[:2],
+            replace(
+                workflow.steps[3], depends_on=(StepId("image"),), input_selector={"i": "${{ steps.image.output }}"}
+            ),
+        ),
+    )
+    made = await play(world, await world.create(no_title), script)
+    ids = await artifact_ids(world, made)
+    lineage = await get_lineage(world.read, CALLER, ids["film.mp4"], 0)
+    assert edges(lineage) == ALL_EDGES
+    near = await get_lineage(world.read, CALLER, ids["film.mp4"], 1)
+    assert ("plan.json", "film.mp4", "film") not in edges(near), "it is further away"
+
+
 async def test_runs_that_are_gone(world: World) -> None:
     """Where the producing run is no longer retained the lineage ends with its artifact."""
     base = await play(world, await world.create(film()), FILES)

@@ -11,6 +11,7 @@ from runengine_client.cli import wording
 from runengine_client.cli.app import hoist
 from runengine_client.cli.json_output import to_json
 from runengine_client.cli.live import follow_items
+from runengine_client.cli.session import Session
 from runengine_client.states import CacheOutcome, MissReason, OutputSource, RunStatus, StepStatus, TriggerType
 from runengine_client.types import CacheDecision, Run, Step, StepsSummary
 from runengine_client.watch_items import RunEnded, RunEvent, RunSnapshot, RunStatusChanged, StepStatusChanged
@@ -145,3 +146,16 @@ def test_lines_without_terminal():
     assert "\x1b" not in printed
     assert "leaf_1  running  [3 in parallel]" in printed
     assert printed.splitlines()[-1].endswith("run completed  3 steps: 3 completed")
+
+
+def test_sentences():
+    """On a terminal sentences break between words; elsewhere each is one line as it is."""
+    sentences = ("styled was executed because [it] had to.", "It succeeded.")
+    for is_terminal, expected in (
+        (True, ["styled was executed", "because [it] had to.", "It succeeded."]),
+        (False, [*sentences]),
+    ):
+        out = io.StringIO()
+        console = Console(file=out, width=24, force_terminal=is_terminal, color_system=None, markup=False)
+        Session(target="t", console=console).tell(sentences)
+        assert [line.rstrip() for line in out.getvalue().splitlines()] == expected
