@@ -175,6 +175,7 @@ class World:
                 cache_epoch=fingerprint.cache_epoch,
                 producer=(self.tables.runs[done.lease.run].new.id, done.filing.step_id),
                 at=self.now(),
+                visible_at=self.now(),
             )
         )
 

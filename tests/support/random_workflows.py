@@ -126,7 +126,9 @@ def _step(
         depends_on=tuple(StepId(need) for need in sorted(needs)),
         input_selector={key: f"${{{{ {leaf.text} }}}}" for key, leaf in leaves.items()},
         cache_policy=random.choice(_POLICIES),
-        retry_policy=RetryPolicy(max_attempts=random.randint(1, 4), backoff_ms=random.choice([10, 500])),
+        retry_policy=RetryPolicy(
+            max_attempts=random.randint(1, 4), backoff_ms=random.choice([10, 50]), max_backoff_ms=100
+        ),
         timeout_s=random.choice([None, 4.0, 8.0]),
     )
     return StepModel(definition=definition, leaves=leaves, skill=skill)

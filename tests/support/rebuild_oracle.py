@@ -64,7 +64,7 @@ class SeenRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filing:
-    """A success became a cache entry."""
+    """A success became a cache entry: not before `at`, and for everyone by `visible_at`."""
 
     step_id: str
     input_hash: str
@@ -73,6 +73,7 @@ class Filing:
     cache_epoch: str
     producer: tuple[str, str]
     at: float
+    visible_at: float
 
 
 @dataclass(slots=True, kw_only=True)
@@ -207,8 +208,8 @@ class _Judge:
         """Whether the cache, asked at some moment of a window, could have had a hit, and whether a miss."""
         versions = self._seen.declared(step.definition.skill_id, since, until)
         filed = self._seen.filed(step.definition.step_id, input_hash)
-        newest = [f for f in filed if f.at < since][-1:]
-        meanwhile = [f for f in filed if since <= f.at <= until]
+        newest = [f for f in filed if f.visible_at < since][-1:]
+        meanwhile = [f for f in filed if since <= f.visible_at and f.at <= until]
         # The hot tier may still have what the cold one has replaced, so that any earlier entry may be found.
         can_hit = any(self._fits(f, step, versions) for f in filed if f.at <= until)
         is_sure = bool(newest) and len(versions) == 1 and self._fits(newest[0], step, versions) and not meanwhile
@@ -296,7 +297,7 @@ class _Judge:
             found = [f for f in entries if f.producer == ended.producer and self._fits(f, step, versions)]
             if not is_shared or not found:
                 yield "the cache had no such entry"
-            elif planned.action is PlanAction.EXECUTE and found[0].at < run.planned_since:
+            elif planned.action is PlanAction.EXECUTE and found[0].visible_at < run.planned_since:
                 yield "planned to be executed, and nothing that was filed since"
 
     def _actions(

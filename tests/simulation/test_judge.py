@@ -1,0 +1,162 @@
+"""The judge of the stories sees what it is there for: each way of breaking the engine is found within a few seeds."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+
+from runengine_server.adapters.memory import cold_cache, output_cache
+from runengine_server.adapters.memory.run_store import MemoryRunStore
+from runengine_server.adapters.memory.step_queue import MemoryEngineRegistry, MemoryStepQueue
+from runengine_server.domain.ids import RunKey
+from runengine_server.domain.states import CacheMode, PlanReason
+from runengine_server.planner import planning
+from runengine_server.planner.compiled import CompiledWorkflow
+from runengine_server.planner.decision import decide
+from runengine_server.ports.run_store import NewRun, RequestKey
+from runengine_server.scheduler import preparation
+from runengine_server.scheduler.scheduler import Scheduler
+
+from .story import random_story
+from .virtual_loop import run_virtually
+
+SEEDS = 150
+
+Patch = pytest.MonkeyPatch
+
+
+def no_early_cutoff(patch: Patch) -> None:
+    """A step whose input turns out as the base's is executed all the same."""
+    patch.setattr(preparation, "decide", lambda mode, policy, base, *rest: decide(mode, policy, None, *rest))
+
+
+def base_reused_whatever_the_skill(patch: Patch) -> None:
+    """What another version of the skill made counts as the same."""
+
+    def careless(mode: Any, policy: Any, base: Any, input_hash: str, version: str | None) -> object:
+        return decide(mode, policy, base and replace(base, cache_version=version), input_hash, version)
+
+    patch.setattr(preparation, "decide", careless)
+    patch.setattr(planning, "decide", careless)
+
+
+def no_widening(patch: Patch) -> None:
+    """Steps beyond the declared impact are reused though their input has changed."""
+    patch.setattr(planning._Planner, "_widen", lambda self, step: None)
+
+
+def no_closure(patch: Patch) -> None:
+    """What follows a seed is not affected."""
+    patch.setattr(CompiledWorkflow, "closure", lambda self, seeds: frozenset(seeds))
+
+
+def refresh_reads(patch: Patch) -> None:
+    """REFRESH and force read the cache like any other mode."""
+    for module in (planning, preparation):
+        patch.setattr(module, "step_cache_mode", lambda mode, reason: CacheMode.DEFAULT)
+
+
+def force_forgotten(patch: Patch) -> None:
+    """The scheduler does not know that a step is forced."""
+    known = preparation.step_cache_mode
+    patch.setattr(
+        preparation,
+        "step_cache_mode",
+        lambda mode, reason: known(mode, PlanReason.DOWNSTREAM if reason is PlanReason.FORCED else reason),
+    )
+
+
+def fingerprints_ignored(patch: Patch) -> None:
+    """An entry is used whichever version of the skill made it."""
+    for module in (cold_cache, output_cache):
+        patch.setattr(module, "mismatch", lambda found, wanted: None)
+
+
+def cache_unread(patch: Patch) -> None:
+    """The cold cache never has anything."""
+    patch.setattr(cold_cache.MemoryColdCache, "_answer", lambda self, query: output_cache.CacheMiss(reason=None))
+    patch.setattr(output_cache.MemoryOutputCache, "_find", lambda self, key: None)
+
+
+def no_fence(patch: Patch) -> None:
+    """Results of leases that were lost are accepted."""
+    take = MemoryStepQueue._take
+
+    def unfenced(self: MemoryStepQueue, turn: Any, completion: Any) -> bool:
+        if queued := self._tables.queue.get((completion.lease.run, completion.lease.step)):
+            queued.engine, queued.epoch = turn.engine, completion.lease.epoch
+        return take(self, turn, completion)
+
+    patch.setattr(MemoryStepQueue, "_take", unfenced)
+
+
+def no_reaping(patch: Patch) -> None:
+    """Nobody takes back what dead engines hold."""
+
+    async def reap(self: MemoryEngineRegistry) -> Sequence[RunKey]:
+        return ()
+
+    patch.setattr(MemoryEngineRegistry, "reap", reap)
+
+
+def no_reconciling(patch: Patch) -> None:
+    """Leases whose grant was lost on the way stay with an engine that does not know of them."""
+
+    async def reconcile(self: Scheduler) -> None:
+        """Do nothing."""
+
+    patch.setattr(Scheduler, "_reconcile", reconcile)
+    patch.setattr("runengine_server.adapters.memory.step_queue.OVERDUE_GRACE_S", 1e6)
+
+
+def requests_forgotten(patch: Patch) -> None:
+    """A request that is sent again starts another run."""
+    create = MemoryRunStore.create
+
+    async def careless(self: MemoryRunStore, new: NewRun) -> object:
+        return await create(self, replace(new, request=RequestKey(rpc="", request_id="", digest="")))
+
+    patch.setattr(MemoryRunStore, "create", careless)
+
+
+def dependents_too_early(patch: Patch) -> None:
+    """A step that waits for two starts when one has finished."""
+    count_down = MemoryStepQueue._count_down
+
+    def hasty(self: MemoryStepQueue, turn: Any, run: Any, dependents: Any) -> None:
+        for step in dependents.steps:
+            run.waiting_for[step] = min(run.waiting_for[step], 1)
+        count_down(self, turn, run, dependents)
+
+    patch.setattr(MemoryStepQueue, "_count_down", hasty)
+
+
+BREAKAGES: list[Callable[[Patch], None]] = [
+    no_early_cutoff,
+    base_reused_whatever_the_skill,
+    no_widening,
+    no_closure,
+    refresh_reads,
+    force_forgotten,
+    fingerprints_ignored,
+    cache_unread,
+    no_fence,
+    no_reaping,
+    no_reconciling,
+    requests_forgotten,
+    dependents_too_early,
+]
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda breakage: breakage.__name__)
+def test_a_broken_engine_is_found_out(breakage: Callable[[Patch], None], monkeypatch: Patch) -> None:
+    """An engine that is broken in one place tells a story that is judged wrong."""
+    breakage(monkeypatch)
+    assert any(_verdict(seed) for seed in range(SEEDS)), f"{SEEDS} stories are as good as without {breakage.__name__}"
+
+
+def _verdict(seed: int) -> list[str]:
+    random = Random(seed)
+    return run_virtually(random, random_story(random)).verdict()
