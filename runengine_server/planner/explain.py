@@ -52,8 +52,10 @@ class BaseStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFacts:
-    """What is known of a step; `mode` is the step's own cache mode, `nearest` how its input differs from the run's
-    that its cache decision names.
+    """What is known of a step.
+
+    `mode`: the step's own cache mode. `nearest`: how its input differs from that of the run its cache decision names.
+    `is_held`: its attempt still waits for a free slot of its skill.
     """
 
     step: Step
@@ -64,6 +66,7 @@ class StepFacts:
     dependencies: Sequence[Dependency] = ()
     base: BaseStep | None = None
     nearest: InputChanges | None = None
+    is_held: bool = False
 
 
 def explain(facts: StepFacts) -> tuple[str, ...]:
@@ -109,7 +112,8 @@ def _ready(facts: StepFacts) -> Iterator[str]:
 def _running(facts: StepFacts) -> Iterator[str]:
     step = facts.step
     since = f" since {moment(step.started_at)}" if step.started_at else ""
-    yield f"{step.step_id} is running{since}: attempt {step.attempt} of {step.max_attempts}."
+    doing = f"waits for a free slot of its skill {step.skill_id}" if facts.is_held else "is running"
+    yield f"{step.step_id} {doing}{since}: attempt {step.attempt} of {step.max_attempts}."
     if step.progress is not None:
         said = f": {one_line(step.progress.message)}" if step.progress.message else ""
         yield f"Its skill reports {step.progress.fraction:.0%}{said}."

@@ -12,7 +12,10 @@ from runengine_server.ports.run_reader import RunIdentity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepOutcome:
-    """Where a step is and what it came to; texts are empty while there is nothing, hashes are lower-case hex."""
+    """Where a step is and what it came to; texts are empty while there is nothing, hashes are lower-case hex.
+
+    `is_held`: it is leased, but its attempt still waits for a free slot of its skill.
+    """
 
     status: StepStatus
     source: OutputSource | None = None
@@ -20,6 +23,7 @@ class StepOutcome:
     input_hash: str = ""
     output_hash: str = ""
     cache_version: str = ""
+    is_held: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,6 +67,7 @@ async def explain_step(read: ReadRuns, caller: Caller, run_id: str, step_id: str
             dependencies=await _dependencies(compiled, number, outcomes, base),
             base=None if base is None else await base.step(step.step_id, own),
             nearest=miss.changes,
+            is_held=outcomes[number].is_held,
         )
     )
     return StepExplanation(step=replace(miss.step, input=None, output=None, attempts=()), text=text)

@@ -35,6 +35,7 @@ class PostgresStepHistory:
                 input_hash=_hex(row["input_hash"]),
                 output_hash=_hex(row["output_hash"]),
                 cache_version=row["cache_version"] or "",
+                is_held=row["is_held"],
             )
             for row in found
         }

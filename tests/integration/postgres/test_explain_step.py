@@ -188,6 +188,8 @@ async def test_steps_on_their_way(world: World) -> None:
     (plan,) = await world.lease()
     assert (await told(world, made, "plan"))[0].endswith("Z: attempt 1 of 3.")
     assert await told(world, made, "mix") == ["mix waits for music (pending) and art (pending)."]
+    await world.queue.hold(world.engine, plan)
+    assert (await told(world, made, "plan"))[0].startswith("plan waits for a free slot of its skill plan.make since 20")
     music, art = await world.complete(world.executed(plan), capacity=2)
     await world.complete(world.attempt_failed(music, delay_ms=60_000), capacity=0)
     retried = await told(world, made, "music")

@@ -306,6 +306,13 @@ def test_running() -> None:
     )
 
 
+def test_held() -> None:
+    """An attempt that waits for a slot of its skill says so."""
+    assert told(step={"status": StepStatus.RUNNING}, is_held=True)[0] == (
+        "mix waits for a free slot of its skill s: attempt 1 of 3."
+    )
+
+
 def test_failed() -> None:
     """A failure comes with its code and message, and says why it was not tried again."""
     failed = {"status": StepStatus.FAILED, "attempt": 1, "error": Failure(code="SKILL_FAILED", message="bad input.")}

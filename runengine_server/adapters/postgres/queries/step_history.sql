@@ -4,7 +4,8 @@
 SELECT
     n.step,
     coalesce(s.status, CASE WHEN q.run IS NULL THEN 1 WHEN q.engine IS NULL THEN 2 ELSE 3 END)::smallint AS status,
-    s.source, s.input_hash, s.output_hash, s.cache_version, producer.id AS producer_id
+    s.source, s.input_hash, s.output_hash, s.cache_version, producer.id AS producer_id,
+    q.engine IS NOT NULL AND q.timeout_ms < 0 AS is_held
 FROM unnest($2::smallint[]) AS n (step)
 LEFT JOIN LATERAL (
     SELECT r.status, r.source, r.input_hash, r.output_hash, r.cache_version, r.producer_run
@@ -13,7 +14,7 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS s ON true
 LEFT JOIN LATERAL (
-    SELECT w.run, w.engine
+    SELECT w.run, w.engine, w.timeout_ms
     FROM step_queue AS w
     WHERE w.run = $1 AND w.step = n.step
     LIMIT 1
