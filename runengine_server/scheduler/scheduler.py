@@ -3,13 +3,13 @@
 Batching is by back-pressure: whatever settles while a tick is in flight is the next tick's batch; there is no timer.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
+import asyncio
+from collections.abc import Coroutine, Sequence
 from datetime import datetime
 from functools import partial
 from uuid import uuid4
 
 import anyio
-from anyio.abc import TaskGroup
 
 from runengine_server.domain.cache import CacheEntry
 from runengine_server.domain.errors import UnavailableError
@@ -72,7 +72,7 @@ class Scheduler:
         self._may_be_ready = True
         self._is_leasing = True
         self._engine = EngineNo(0)
-        self._tasks: TaskGroup | None = None
+        self._tasks: asyncio.TaskGroup | None = None
 
     @property
     def attempts_in_flight(self) -> int:
@@ -108,14 +108,16 @@ class Scheduler:
         """Lease and run steps until cancelled, then hand every lease back."""
         await self._register()
         try:
-            async with anyio.create_task_group() as tasks:
-                self._tasks = tasks
+            # Attempts have asyncio's group: anyio's takes 20 µs more to start a task.
+            async with anyio.create_task_group() as tasks, asyncio.TaskGroup() as attempts:
+                self._tasks = attempts
                 for _ in range(self._settings.pipelines):
                     tasks.start_soon(self._run_pipeline)
                 tasks.start_soon(self._gates.run, self.wake)
                 tasks.start_soon(self._keep_lease)
                 tasks.start_soon(self._reconcile)
                 tasks.start_soon(self._reap)
+                await anyio.sleep_forever()
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(self._settings.drain_s):
                 await self._retire()
@@ -245,7 +247,7 @@ class Scheduler:
                     self._reporting.step_started(step.context, step.lease)
                     self._settle(settled)
                 else:
-                    self._start(partial(self._execute, step))
+                    self._start(self._execute(step))
             case Reuse():
                 self._settle(self._attempts.reuse(step))
             case CannotResolve():
@@ -313,9 +315,9 @@ class Scheduler:
             attempt=step.lease.attempt,
         )
 
-    def _start(self, work: Callable[[], Coroutine[object, object, None]]) -> None:
+    def _start(self, work: Coroutine[object, object, None]) -> None:
         assert self._tasks is not None, "the scheduler runs"
-        self._tasks.start_soon(work)
+        self._tasks.create_task(work)
 
     # -- the engine's own lease
 
