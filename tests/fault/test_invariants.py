@@ -66,6 +66,8 @@ VIOLATIONS = {
     "i11_attempts_within_bounds": "UPDATE step_results SET attempt = 4 WHERE run = $done AND step = 2",
     "i12_leases_have_living_engines": "UPDATE engines SET lease_until = now() - interval '3 seconds'",
     "i12_leases_end": "UPDATE step_queue SET leased_at = now() - interval '1 day' WHERE engine IS NOT NULL",
+    "i13_permits_within_limits": "INSERT INTO skill_permits (skill_id, engine, turn, skill_limit, wanted, held,"
+    " asked_at) SELECT 'x', engine, 1, 1, 2, 2, now() FROM engines",
 }
 
 

@@ -1,4 +1,4 @@
--- Invariants I1-I12 of the guarantees, over the tables as they are: each statement returns what is wrong, so no row at
+-- Invariants I1-I13 of the guarantees, over the tables as they are: each statement returns what is wrong, so no row at
 -- all when nothing is. `checked_*` are temporary tables that the checker fills (see invariants.py).
 
 -- name: i1_one_terminal_event
@@ -308,3 +308,13 @@ WHERE q.engine IS NOT NULL AND coalesce(e.lease_until < clock_timestamp() - inte
 SELECT run, step, format('engine %s since %s, timeout %s ms', engine, leased_at, timeout_ms) AS detail
 FROM step_queue
 WHERE leased_at + timeout_ms * interval '1 millisecond' < clock_timestamp() - interval '13 seconds';
+
+-- name: i13_permits_within_limits
+-- Engines hold no more permits of a skill together than the lowest limit they were told (while limits stay as they are).
+SELECT NULL::bigint AS run, NULL::integer AS step,
+    format('skill %s: %s held of %s', p.skill_id, sum(p.held), min(p.skill_limit)) AS detail
+FROM skill_permits AS p
+JOIN engines AS e ON e.engine = p.engine
+WHERE p.held > 0
+GROUP BY p.skill_id
+HAVING sum(p.held) > min(p.skill_limit);
