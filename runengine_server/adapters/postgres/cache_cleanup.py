@@ -14,7 +14,7 @@ from runengine_server.domain.errors import UnavailableError
 from runengine_server.domain.states import MissReason
 from runengine_server.ports.observer import Observer
 
-# So long a later lookup is told INVALIDATED or EVICTED; then the step counts as seen with other inputs only.
+# So long a later lookup is told INVALIDATED or EVICTED; then it is as if the entry had never been.
 REMOVALS_KEPT_S = 30 * 24 * 3600.0
 
 _TASK = "cache clean-up"
