@@ -8,7 +8,7 @@ import orjson
 from runengine_server.domain.cache import CacheAnswer, CacheDecision, CacheHit, CacheKey, CacheQuery, Fingerprint
 from runengine_server.domain.failure import Failure
 from runengine_server.domain.ids import RunKey, StepId, StepNo
-from runengine_server.domain.states import CacheMode, CacheOutcome, MissReason, OutputSource
+from runengine_server.domain.states import CacheMode, CacheOutcome, MissReason, OutputSource, PlanAction
 from runengine_server.domain.workflow import StepDefinition
 from runengine_server.planner.binding import hit_decision, hit_source
 from runengine_server.planner.decision import ExecuteNow, KnownResult, LookUp, ReuseBase, decide, step_cache_mode
@@ -110,9 +110,11 @@ class Preparation:
         lookups: list[tuple[Lease, RunContext, StepInput, CacheMode, CacheQuery]],
     ) -> None:
         definition = context.compiled.workflow.steps[lease.step]
-        mode = step_cache_mode(context.facts.cache_mode, context.facts.plan[lease.step][1])
+        action, reason = context.facts.plan[lease.step]
+        mode = step_cache_mode(context.facts.cache_mode, reason)
         version = self._skills.availability(definition.skill_id).cache_version
-        base = context.base.get(lease.step)
+        # What was planned to be executed is, also when the skill has gone back to the version the base was made with.
+        base = context.base.get(lease.step) if action is PlanAction.UNKNOWN else None
         known = KnownResult(input_hash=base.input_hash, cache_version=base.cache_version) if base else None
         match decide(mode, definition.cache_policy, known, resolved.hash, version):
             case ReuseBase():

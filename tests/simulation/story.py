@@ -49,7 +49,7 @@ def random_setting(random: Random) -> Setting:
         delay_s=random.choice([0.0, 0.05, 0.5]),
         skill_s=random.choice([0.0, 1.0, 5.0]),
         chaos=random.randint(1, 6) if is_rough else 0,
-        redeployments=random.choice([0, 0, 2]),
+        redeployments=random.choice([0, 0, 2, 10]),
         skew_s=random.choice([0.0, 0.0, 3600.0]) if is_rough else 0.0,
     )
 
@@ -80,8 +80,8 @@ class Story:
         async with self.running(), anyio.create_task_group() as actors:
             for _ in range(self._setting.clients):
                 actors.start_soon(self._client)
-            actors.start_soon(self._often, self._setting.chaos, self._fault)
-            actors.start_soon(self._often, self._setting.redeployments, self._redeploy)
+            actors.start_soon(self._often, self._setting.chaos, 8.0, self._fault)
+            actors.start_soon(self._often, self._setting.redeployments, 4.0, self._redeploy)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -121,9 +121,9 @@ class Story:
             if self.fleet:
                 await self.clients.something(self._random.choice(self.fleet))
 
-    async def _often(self, times: int, happen: Callable[[], None]) -> None:
+    async def _often(self, times: int, pause_s_max: float, happen: Callable[[], None]) -> None:
         for _ in range(times):
-            await anyio.sleep(self._random.random() * 8)
+            await anyio.sleep(self._random.random() * pause_s_max)
             happen()
 
     def _start_engine(self) -> Engine:

@@ -277,6 +277,8 @@ class _Judge:
         has_waited = ended.started_at is None or step.skill.limit > 0
         since = run.created_at if has_waited else ended.started_at or 0.0
         versions = self._seen.declared(step.definition.skill_id, since, ended.ended_at)
+        # A skill that goes back to an earlier version brings the entries of that version back.
+        is_steady = len(self._seen.declared(step.definition.skill_id, run.planned_since, ended.ended_at)) == 1
         is_shared = _is_shared(step) and not self._is_refreshed(name)
         is_same = base is not None and base.input_hash == ended.input_hash and not self._is_refreshed(name)
         if ended.status is StepStatus.COMPLETED:
@@ -297,7 +299,7 @@ class _Judge:
             found = [f for f in entries if f.producer == ended.producer and self._fits(f, step, versions)]
             if not is_shared or not found:
                 yield "the cache had no such entry"
-            elif planned.action is PlanAction.EXECUTE and found[0].visible_at < run.planned_since:
+            elif planned.action is PlanAction.EXECUTE and found[0].visible_at < run.planned_since and is_steady:
                 yield "planned to be executed, and nothing that was filed since"
 
     def _actions(

@@ -56,6 +56,20 @@ async def test_early_cutoff() -> None:
         assert len(on.skills.calls) == 4
 
 
+async def test_what_is_planned_to_be_executed_is() -> None:
+    """A skill that goes back, after the plan, to the version the base was made with: its step is executed as planned."""
+    single = workflow(step("a", trigger="x", is_cached=False), name="single")
+    async with stage() as on:
+        base = await on.start(single, {"x": 1})
+        await on.ended(base)
+        on.skills.cache_version = "2"
+        update = await on.start(single, {"x": 1}, base=base, seeds=["a"], announce=False)
+        on.skills.cache_version = "1"
+        on.scheduler.wake()
+        assert await on.ended(update) == [RunStatus.COMPLETED]
+        assert on.statuses(update) == {"a": StepStatus.COMPLETED}
+
+
 async def test_a_reused_step_that_waits_for_an_executed_one_stays_reused() -> None:
     """b needs a but does not read it: reused at once, it must not run again when a has finished."""
     ordered = workflow(step("a", trigger="x"), step("b", "a", reads=()), step("c", "b"), name="ordered")
