@@ -57,7 +57,7 @@ async def test_early_cutoff() -> None:
 
 
 async def test_what_is_planned_to_be_executed_is() -> None:
-    """A skill that goes back, after the plan, to the version the base was made with: its step is executed as planned."""
+    """A skill goes back, after the plan, to the version the base was made with: its step is executed as planned."""
     single = workflow(step("a", trigger="x", is_cached=False), name="single")
     async with stage() as on:
         base = await on.start(single, {"x": 1})
