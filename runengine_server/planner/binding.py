@@ -19,7 +19,7 @@ def base_binding(result: BaseResult) -> ReuseBinding:
     )
 
 
-def cache_binding(hit: CacheHit, input_hash: str) -> ReuseBinding:
+def cache_binding(hit: CacheHit) -> ReuseBinding:
     """Return the binding to what the cache had."""
     entry = hit.entry
     return ReuseBinding(
@@ -27,7 +27,7 @@ def cache_binding(hit: CacheHit, input_hash: str) -> ReuseBinding:
         producer_step=entry.producer.step,
         producer_run_id=entry.producer.run_id,
         source=hit_source(hit),
-        input_hash=input_hash,
+        input_hash=entry.key.input_hash,
         cache_version=entry.fingerprint.cache_version,
         output_hash=entry.output_hash,
         decision=hit_decision(hit),

@@ -108,7 +108,8 @@ class _Planner:
         self._results = continued_results(base_compiled, self._compiled, base.results) if base else {}
         self._comparable = comparable_results(base_compiled, self._compiled, base.results) if base else {}
         self._base_inputs = BaseInputs(base, base_compiled) if base else None
-        self._affected = self._declared_impact(base_compiled)
+        self._redefined = changed_steps(base_compiled, self._compiled) if base else frozenset()
+        self._affected = self._declared_impact()
         self._changed_payload = payload_changes(base.payload, request.payload) if base else []
 
     def plan(self) -> Planning:
@@ -129,7 +130,7 @@ class _Planner:
             base_run_id=request.base.run_id if request.base else None,
         )
 
-    def _declared_impact(self, base_compiled: CompiledWorkflow) -> Impact:
+    def _declared_impact(self) -> Impact:
         request = self._request
         if request.base is None:
             return initial_impact(self._compiled, forced=request.forced)
@@ -140,7 +141,7 @@ class _Planner:
             self._compiled,
             seeds=request.seeds,
             forced=request.forced,
-            changed=changed_steps(base_compiled, self._compiled),
+            changed=self._redefined,
             missing=missing,
         )
 
@@ -157,15 +158,19 @@ class _Planner:
         # of a step that executes whatever its input, that is wanted only to say how it differs from the base's
         wanted = [step for step in affected if step not in certain or step in self._results]
         known = [step for step in wanted if all(self._producer(read) for read in self._reads(step))]
-        yield from self._fetch(self._bound_reads([*suspects, *known]))
+        same = {step for step in known if self._reads_what_base_read(step)}
+        resolvable = [step for step in known if step not in same]
+        yield from self._fetch(self._bound_reads([*suspects, *resolvable]))
         widened = {step: found for step in suspects if (found := self._widen(step)) is not None}
         certain |= {step for step in widened if self._is_certain(step)}
-        inputs = {step: self._resolve(step, self._request.run_id) for step in known}
+        inputs = {step: self._resolve(step, self._request.run_id) for step in resolvable}
         for step, found in widened.items():
             is_run_read = self._compiled.selectors[step].reads.is_run_read
             inputs[step] = self._resolve(step, self._request.run_id) if is_run_read else found
         yield from self._find_changes({**inputs, **widened})
-        yield from self._settle({step: found for step, found in inputs.items() if step not in certain})
+        hashes = {step: found if isinstance(found, Failure) else found.hash for step, found in inputs.items()}
+        hashes.update((step, self._results[step].input_hash) for step in same)
+        yield from self._settle({step: found for step, found in hashes.items() if step not in certain})
         for step in level:
             if step in self._planned:
                 continue
@@ -179,10 +184,11 @@ class _Planner:
         is_shared = self._steps[step].cache_policy.is_shared
         return is_execution_certain(self._mode(step)) or (not is_shared and step not in self._comparable)
 
-    def _settle(self, inputs: Mapping[StepNo, StepInput | Failure]) -> Generator[Question, Answer, None]:
-        lookups: dict[StepNo, tuple[CacheQuery, StepInput]] = {}
-        for step, resolved in inputs.items():
-            if isinstance(resolved, Failure):
+    def _settle(self, inputs: Mapping[StepNo, str | Failure]) -> Generator[Question, Answer, None]:
+        """Decide about steps whose input's hash is known."""
+        lookups: dict[StepNo, CacheQuery] = {}
+        for step, input_hash in inputs.items():
+            if isinstance(input_hash, Failure):
                 self._planned[step] = self._open(step, PlanAction.EXECUTE)
                 continue
             definition = self._steps[step]
@@ -191,20 +197,20 @@ class _Planner:
                 continue  # nothing can be said before the skill's runner has been heard
             base = self._comparable.get(step)
             known = KnownResult(input_hash=base.input_hash, cache_version=base.cache_version) if base else None
-            match decide(self._mode(step), definition.cache_policy, known, resolved.hash, version):
+            match decide(self._mode(step), definition.cache_policy, known, input_hash, version):
                 case ReuseBase():
                     self._planned[step] = self._reuse_base(step, PlanReason.INPUT_UNCHANGED)
                 case LookUp():
-                    lookups[step] = (self._query(step, resolved.hash, version), resolved)
+                    lookups[step] = self._query(step, input_hash, version)
                 case ExecuteNow():
                     self._planned[step] = self._open(step, PlanAction.EXECUTE)
         if not lookups:
             return
-        answer = yield Question(lookups=[query for query, _ in lookups.values()])
-        for step, (query, resolved) in lookups.items():
+        answer = yield Question(lookups=list(lookups.values()))
+        for step, query in lookups.items():
             found = answer.cache[query.key]
             if isinstance(found, CacheHit):
-                self._planned[step] = self._reuse_cached(step, found, resolved)
+                self._planned[step] = self._reuse_cached(step, found)
             else:
                 self._planned[step] = self._open(step, PlanAction.EXECUTE)
 
@@ -223,6 +229,14 @@ class _Planner:
         self._affected[step] = PlanReason.WIDENED
         extend_impact(self._affected, self._compiled, step)
         return resolved
+
+    def _reads_what_base_read(self, step: StepNo) -> bool:
+        """Whether the input is the base's, which need not be resolved to be known: all it reads is the same."""
+        if step not in self._results or step in self._redefined or self._reads_what_changed(step):
+            return False
+        if self._compiled.selectors[step].reads.is_run_read:
+            return False
+        return all(self._producer(read) == self._base_producer(read) for read in self._reads(step))
 
     def _reads_what_changed(self, step: StepNo) -> bool:
         reads = self._compiled.selectors[step].reads
@@ -275,6 +289,10 @@ class _Planner:
         binding = self._planned[step].binding
         return (binding.producer_run, binding.producer_step) if binding else None
 
+    def _base_producer(self, step: StepNo) -> Place | None:
+        result = self._results.get(step)
+        return (result.producer_run, result.producer_step) if result else None
+
     def _resolve(self, step: StepNo, run_id: RunId) -> StepInput | Failure:
         scope = RunScope(
             trigger=self._request.payload,
@@ -325,12 +343,12 @@ class _Planner:
             step_id=self._steps[step].step_id, action=PlanAction.REUSE, reason=reason, binding=base_binding(base)
         )
 
-    def _reuse_cached(self, step: StepNo, hit: CacheHit, resolved: StepInput) -> PlannedStep:
+    def _reuse_cached(self, step: StepNo, hit: CacheHit) -> PlannedStep:
         is_widened = self._affected[step] is PlanReason.WIDENED  # stays visible: the declared impact was too small
         return PlannedStep(
             step_id=self._steps[step].step_id,
             action=PlanAction.REUSE,
             reason=PlanReason.WIDENED if is_widened else PlanReason.CACHED,
             changed_pointers=self._changes.get(step, ()),
-            binding=cache_binding(hit, resolved.hash),
+            binding=cache_binding(hit),
         )

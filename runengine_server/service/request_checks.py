@@ -171,10 +171,10 @@ def check_skills_offered(workflow: Workflow, skills: SkillRunner) -> None:
         PreconditionError: SKILL_UNREGISTERED, naming every such skill.
     """
     missing = set()
-    for step in workflow.steps:
-        known = skills.availability(step.skill_id)
+    for skill_id in {step.skill_id for step in workflow.steps}:
+        known = skills.availability(skill_id)
         if not known.has_target or (known.is_catalogue_known and known.info is None):
-            missing.add(step.skill_id)
+            missing.add(skill_id)
     if missing:
         names = ", ".join(sorted(missing))
         raise PreconditionError(

@@ -71,9 +71,11 @@ async def check_inputs(run: PlannedRun, skills: SkillRunner, schemas: SkillSchem
 def _declared(run: PlannedRun, skills: SkillRunner) -> Iterator[tuple[StepNo, JsonObject]]:
     """The schema of each step that may execute and whose input is known."""
     for number, planned in enumerate(run.plan.steps):
+        if planned.action is PlanAction.REUSE:
+            continue
         step = StepNo(number)
         info = skills.availability(run.compiled.workflow.steps[step].skill_id).info
-        if info is None or info.input_schema is None or planned.action is PlanAction.REUSE:
+        if info is None or info.input_schema is None:
             continue
         if all(run.plan.steps[read].action is PlanAction.REUSE for read in run.compiled.reads[step]):
             yield step, info.input_schema

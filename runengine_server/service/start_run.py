@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final
 
 from runengine_server.domain.base_run import BaseRun
@@ -141,7 +142,7 @@ async def _plan(start: StartRuns, draft: Draft) -> RebuildPlan:
             run_id=draft.run_id,
             payload=draft.payload,
             mode=draft.mode,
-            cache_version=lambda skill_id: start.skills.availability(skill_id).cache_version,
+            cache_version=cache(lambda skill_id: start.skills.availability(skill_id).cache_version),
             change=draft.change,
             base=draft.base,
             base_compiled=draft.base_compiled,

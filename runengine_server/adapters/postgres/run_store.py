@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -82,11 +83,12 @@ class PostgresRunStore:
     async def base_results(self, runs: Sequence[RunKey]) -> Mapping[RunKey, Mapping[StepNo, BaseResult]]:
         """See the port."""
         found: dict[RunKey, dict[StepNo, BaseResult]] = defaultdict(dict)
+        run_id = cache(lambda uuid: RunId(str(uuid)))  # thousands of steps have few producers
         for row in await self._database.fetch(sql("run_successes"), runs):
             found[row["run"]][row["step"]] = BaseResult(
                 producer_run=row["producer_run"],
                 producer_step=row["producer_step"],
-                producer_run_id=RunId(str(row["producer_run_id"])),
+                producer_run_id=run_id(row["producer_run_id"]),
                 input_hash=row["input_hash"].hex(),
                 cache_version=row["cache_version"],
                 output_hash=row["output_hash"].hex(),
@@ -174,9 +176,13 @@ def encode_planned(action: PlanAction, reason: PlanReason) -> int:
     return action * 16 + reason
 
 
+# A plan has up to 10,000 of them: looked up, for making the members again costs ten times that.
+_PLANNED = {encode_planned(action, reason): (action, reason) for action in PlanAction for reason in PlanReason}
+
+
 def decode_planned(byte: int) -> tuple[PlanAction, PlanReason]:
     """The inverse of `encode_planned`."""
-    return PlanAction(byte // 16), PlanReason(byte % 16)
+    return _PLANNED[byte]
 
 
 def _creation_columns(batch: Sequence[NewRun]) -> list[Sequence[object]]:
