@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
+from benchmarks.databases import Databases
 from benchmarks.report import RESULTS, write_report
 from benchmarks.result import Result
 from benchmarks.tables import TABLES
@@ -42,11 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _measure(options: argparse.Namespace) -> Result:
     module = f"benchmarks.{options.table}_table"
     with ExitStack() as resources:
-        stack = None
+        databases = None
         if TABLES[options.table].has_databases:
             stack = resources.enter_context(start_embedded(None, postgres_settings=POSTGRES_SETTINGS))
+            databases = Databases.of(stack)
         # Only now, because it imports grpc.
-        found = importlib.import_module(module).measure(stack, options, _say)
+        found = importlib.import_module(module).measure(databases, options, _say)
     assert isinstance(found, Result)
     return found
 

@@ -14,13 +14,13 @@ import asyncpg
 import redis.asyncio
 
 from benchmarks.bench import Bench, BenchmarkError
+from benchmarks.databases import Databases
 from benchmarks.figures import Figures, Say
 from benchmarks.result import Result
 from benchmarks.stage import measure_figures, opened_bench, run_async
 from benchmarks.workload import DIGEST_SKILL, LOCAL_SKILL
 from runengine_client.pb.runengine.v1 import workflow_pb2
 from runengine_client.workflow import WorkflowBuilder, expression
-from runengine_server.adapters.embedded import EmbeddedStack
 from runengine_server.domain.ids import RunId
 from runengine_server.domain.states import OutputSource
 from runengine_server.service.messages import TriggerRequest
@@ -29,21 +29,21 @@ _CACHED, _UNCACHED = "bench.fan_cached", "bench.fan_uncached"
 _HOT_TRIES = 5
 
 
-def measure(stack: EmbeddedStack, options: argparse.Namespace, say: Say) -> Result:
+def measure(databases: Databases, options: argparse.Namespace, say: Say) -> Result:
     """Every way in which a step can end has been measured `reps` times, in turn, after a warm-up."""
     figures = Figures(say)
-    return run_async(measure_figures(stack, figures, _measure(stack, options, figures)))
+    return run_async(measure_figures(databases, figures, _measure(databases, options, figures)))
 
 
-async def _measure(stack: EmbeddedStack, options: argparse.Namespace, figures: Figures) -> None:
+async def _measure(databases: Databases, options: argparse.Namespace, figures: Figures) -> None:
     first_done: dict[RunId, float] = {}
 
     def on_step(run_id: RunId, step_id: str, at: float) -> None:
         if step_id == "first":
             first_done[run_id] = at
 
-    async with opened_bench(stack, _workflows(options.steps), on_step=on_step) as bench:
-        fan = _Fan(stack, bench, options.steps, first_done)
+    async with opened_bench(databases, _workflows(options.steps), on_step=on_step) as bench:
+        fan = _Fan(databases, bench, options.steps, first_done)
         for number in range(options.reps + 1):
             fan.seed = uuid4().hex
             found = {
@@ -51,7 +51,7 @@ async def _measure(stack: EmbeddedStack, options: argparse.Namespace, figures: F
                 "missed, executed and filed": await fan.step_s(_CACHED, OutputSource.EXECUTED),
                 "hot hit": await fan.hot_step_s(),
             }
-            await _empty_hot_tier(stack)
+            await _empty_hot_tier(databases)
             found["cold hit"] = await fan.step_s(_CACHED, OutputSource.CACHE_COLD)
             if number > 0:
                 for what, seconds in found.items():
@@ -62,7 +62,7 @@ async def _measure(stack: EmbeddedStack, options: argparse.Namespace, figures: F
 class _Fan:
     """Runs the fan and makes sure that its steps ended as they should."""
 
-    stack: EmbeddedStack
+    databases: Databases
     bench: Bench
     steps: int
     first_done: dict[RunId, float] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class _Fan:
         return answer.run_id, (ends[answer.run_id] - self.first_done.pop(answer.run_id)) / self.steps
 
     async def _count(self, run_id: RunId, source: OutputSource) -> int:
-        connection = await asyncpg.connect(self.stack.database_url)
+        connection = await asyncpg.connect(self.databases.database_url)
         try:
             found = await connection.fetchval(
                 "SELECT count(*) FROM step_results JOIN runs USING (run) WHERE id = $1 AND step > 0 AND source = $2",
@@ -107,8 +107,8 @@ class _Fan:
         return int(found)
 
 
-async def _empty_hot_tier(stack: EmbeddedStack) -> None:
-    async with redis.asyncio.from_url(stack.redis_url) as client:
+async def _empty_hot_tier(databases: Databases) -> None:
+    async with redis.asyncio.from_url(databases.redis_url) as client:
         await client.flushall()
 
 

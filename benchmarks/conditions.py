@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Final
 
 import asyncpg
+import redis.asyncio
+
+from benchmarks.databases import Databases
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 
@@ -26,12 +29,12 @@ _SERVER_SETTINGS: Final = (
 )
 
 
-async def conditions(database_url: str, valkey_version: str) -> Mapping[str, str]:
+async def conditions(databases: Databases) -> Mapping[str, str]:
     """Everything worth knowing about the machine and these databases, by name, in the order to print it in."""
     return {
         **machine_conditions(),
-        "PostgreSQL": await _postgres(database_url),
-        "Valkey": valkey_version,
+        "PostgreSQL": await _postgres(databases.database_url),
+        "Valkey": await _valkey_version(databases.redis_url),
     }
 
 
@@ -91,3 +94,9 @@ async def _postgres(database_url: str) -> str:
     finally:
         await connection.close()
     return f"{values.pop('server_version')}, " + ", ".join(f"{name}={value}" for name, value in values.items())
+
+
+async def _valkey_version(redis_url: str) -> str:
+    async with redis.asyncio.from_url(redis_url) as client:
+        facts = await client.info("server")
+    return str(facts.get("valkey_version") or facts["redis_version"])

@@ -29,8 +29,8 @@ class DemoError(RuntimeError):
     """The demo failed; the message has the end of what it printed."""
 
 
-def measure(stack: None, options: argparse.Namespace, say: Say) -> Result:
-    """The demo has been run `reps` times; it starts databases of its own, so there is no stack."""
+def measure(databases: None, options: argparse.Namespace, say: Say) -> Result:
+    """The demo has been run `reps` times; it starts databases of its own."""
     facts, figures = machine_conditions(), Figures(say)
     for _ in range(options.reps):
         with TemporaryDirectory(prefix="runengine-bench-") as name:

@@ -7,7 +7,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks.workload import DIGEST_SKILL, LOCAL_SKILL, digest_output, output
+from benchmarks.graphs import output
+from benchmarks.workload import DIGEST_SKILL, LOCAL_SKILL, digest_output
 from runengine_client.skills import SkillContext
 from runengine_server.adapters.skills.local_runner import LocalSkillRunner
 from runengine_server.adapters.telemetry.log_observer import LogObserver

@@ -10,31 +10,31 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.bench import Bench
-from benchmarks.conditions import load_average
+from benchmarks.conditions import conditions, load_average
+from benchmarks.databases import Databases
 from benchmarks.engine_rows import engine_table
 from benchmarks.figures import Say
 from benchmarks.result import Result
-from benchmarks.stage import LOCAL, opened_bench, run_async, stack_conditions, started_skill_server
+from benchmarks.stage import LOCAL, opened_bench, run_async, started_skill_server
 from benchmarks.workload import REMOTE_SKILL, workflows
 from benchmarks.works import WORKS
-from runengine_server.adapters.embedded import EmbeddedStack
 
 
-def measure(stack: EmbeddedStack, options: argparse.Namespace, say: Say) -> Result:
+def measure(databases: Databases, options: argparse.Namespace, say: Say) -> Result:
     """Every chosen work has been measured `reps` times, after the warm-ups.
 
     Raises:
         BenchmarkError: a run failed.
     """
-    return run_async(_measure(stack, options, say))
+    return run_async(_measure(databases, options, say))
 
 
-async def _measure(stack: EmbeddedStack, options: argparse.Namespace, say: Say) -> Result:
-    facts = await stack_conditions(stack)
+async def _measure(databases: Databases, options: argparse.Namespace, say: Say) -> Result:
+    facts = dict(await conditions(databases))
     for name, fact in facts.items():
         say(f"{name}: {fact}")
     measurements = []
-    async with engine_bench(stack, options.work, options.n) as bench:
+    async with engine_bench(databases, options.work, options.n) as bench:
         for number in range(1 - options.warm_ups, options.reps + 1):
             for work in options.work:
                 for each in await WORKS[work](bench):
@@ -47,7 +47,7 @@ async def _measure(stack: EmbeddedStack, options: argparse.Namespace, say: Say) 
 
 
 @asynccontextmanager
-async def engine_bench(stack: EmbeddedStack, works: Sequence[str], n: Sequence[int]) -> AsyncIterator[Bench]:
+async def engine_bench(databases: Databases, works: Sequence[str], n: Sequence[int]) -> AsyncIterator[Bench]:
     """An engine that can do the works; with a skill server if one of them is remote."""
     has_remote = "remote" in works
     with ExitStack() as resources:
@@ -57,6 +57,6 @@ async def engine_bench(stack: EmbeddedStack, works: Sequence[str], n: Sequence[i
             pid, address = started_skill_server(resources, folder)
             pids, settings = [pid], {"RUNENGINE_SKILLS": f"{REMOTE_SKILL}=grpc://{address},*=local:"}
         async with opened_bench(
-            stack, workflows(has_remote=has_remote), n=n, settings=settings, skill_pids=pids
+            databases, workflows(has_remote=has_remote), n=n, settings=settings, skill_pids=pids
         ) as bench:
             yield bench

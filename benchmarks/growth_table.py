@@ -11,29 +11,29 @@ from typing import Final
 import asyncpg
 
 from benchmarks.bench import Bench
+from benchmarks.databases import Databases
 from benchmarks.figures import Figures, Say
 from benchmarks.history import fill
 from benchmarks.result import Result
 from benchmarks.stage import measure_figures, opened_bench, run_async
 from benchmarks.workload import workflows
 from benchmarks.works import CALLERS, one20
-from runengine_server.adapters.embedded import EmbeddedStack
 
 _END: Final = 0.1
 """The part of the churn, at its beginning and at its end, that is compared."""
 
 
-def measure(stack: EmbeddedStack, options: argparse.Namespace, say: Say) -> Result:
+def measure(databases: Databases, options: argparse.Namespace, say: Say) -> Result:
     """w1 and one20 have been measured after each number of finished steps; w1 then went on under an open snapshot."""
     figures = Figures(say)
-    return run_async(measure_figures(stack, figures, _measure(stack, options, figures)))
+    return run_async(measure_figures(databases, figures, _measure(databases, options, figures)))
 
 
-async def _measure(stack: EmbeddedStack, options: argparse.Namespace, figures: Figures) -> None:
-    async with opened_bench(stack, workflows(has_remote=False), n=[options.n]) as bench:
+async def _measure(databases: Databases, options: argparse.Namespace, figures: Figures) -> None:
+    async with opened_bench(databases, workflows(has_remote=False), n=[options.n]) as bench:
         await _burst(bench)
         for steps in options.steps:
-            await fill(stack.database_url, steps, figures.say)
+            await fill(databases.database_url, steps, figures.say)
             work = f"after {steps:,} finished steps"
             for number in range(options.reps + 1):
                 found = (await _burst(bench), (await one20(bench))[0].latency_ms(50))
@@ -42,7 +42,7 @@ async def _measure(stack: EmbeddedStack, options: argparse.Namespace, figures: F
                     figures.add(work, "one20, p50", "ms", found[1])
         _compare(figures, options)
         if options.churn_s:
-            await _churn(stack, bench, options.churn_s, figures)
+            await _churn(databases, bench, options.churn_s, figures)
 
 
 def _compare(figures: Figures, options: argparse.Namespace) -> None:
@@ -54,9 +54,9 @@ def _compare(figures: Figures, options: argparse.Namespace) -> None:
         figures.add(f"{most:,} finished steps to {fewest:,}", what, "×", ratio)
 
 
-async def _churn(stack: EmbeddedStack, bench: Bench, seconds: float, figures: Figures) -> None:
+async def _churn(databases: Databases, bench: Bench, seconds: float, figures: Figures) -> None:
     rates = []
-    async with _snapshot(stack):
+    async with _snapshot(databases):
         end = perf_counter() + seconds
         while perf_counter() < end:
             rates.append(await _burst(bench))
@@ -69,9 +69,9 @@ async def _churn(stack: EmbeddedStack, bench: Bench, seconds: float, figures: Fi
 
 
 @asynccontextmanager
-async def _snapshot(stack: EmbeddedStack) -> AsyncIterator[None]:
+async def _snapshot(databases: Databases) -> AsyncIterator[None]:
     """A transaction that sees everything as it is now, and so lets nothing be vacuumed away."""
-    connection = await asyncpg.connect(stack.database_url)
+    connection = await asyncpg.connect(databases.database_url)
     try:
         await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         await connection.fetchval("SELECT count(*) FROM engines")

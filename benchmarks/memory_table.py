@@ -10,14 +10,15 @@ from typing import Final
 import anyio.to_thread
 
 from benchmarks.crowd import attached
+from benchmarks.databases import Databases
 from benchmarks.engine_server import EngineServer
 from benchmarks.figures import Figures, Say
+from benchmarks.graphs import CAMPAIGN
 from benchmarks.process_memory import peak_of, resident_bytes
 from benchmarks.result import Result
 from benchmarks.stage import measure_figures, run_async, set_environment, started_skill_server
-from benchmarks.workload import CAMPAIGN, SLOW_SKILL, payloads, workflow_of
+from benchmarks.workload import SLOW_SKILL, payloads, workflow_of
 from runengine_client import RunEngineClient
-from runengine_server.adapters.embedded import EmbeddedStack
 from runengine_server.adapters.postgres.migrate import migrate
 
 _WORKFLOW: Final = "bench.slow_campaign"
@@ -25,19 +26,19 @@ _SETTLE_S: Final = 3.0
 _CALLERS: Final = 16
 
 
-def measure(stack: EmbeddedStack, options: argparse.Namespace, say: Say) -> Result:
+def measure(databases: Databases, options: argparse.Namespace, say: Say) -> Result:
     """An engine server has been idle, busy and idle again."""
     figures = Figures(say)
-    return run_async(measure_figures(stack, figures, _measure(stack, options, figures)))
+    return run_async(measure_figures(databases, figures, _measure(databases, options, figures)))
 
 
-async def _measure(stack: EmbeddedStack, options: argparse.Namespace, figures: Figures) -> None:
-    await migrate(stack.database_url)
+async def _measure(databases: Databases, options: argparse.Namespace, figures: Figures) -> None:
+    await migrate(databases.database_url)
     with TemporaryDirectory(prefix="runengine-bench-") as name, ExitStack() as resources:
         folder = Path(name)
         _, address = started_skill_server(resources, folder)
         limits = {"RUNENGINE_WATCHES_MAX": "20000", "RUNENGINE_WATCHES_PER_TENANT_MAX": "20000"}
-        set_environment(stack, {"RUNENGINE_SKILLS": f"*=grpc://{address}", **limits})
+        set_environment(databases, {"RUNENGINE_SKILLS": f"*=grpc://{address}", **limits})
         engine = await anyio.to_thread.run_sync(EngineServer.started, resources)
         async with RunEngineClient(engine.target) as client:
             await client.register_workflow(workflow_of(_WORKFLOW, CAMPAIGN, SLOW_SKILL, seconds=options.skill_s))

@@ -17,14 +17,15 @@ import anyio
 import anyio.to_thread
 
 from benchmarks.bench import BenchmarkError
+from benchmarks.databases import Databases
 from benchmarks.engine_server import EngineServer
 from benchmarks.figures import Figures, Say
+from benchmarks.graphs import ONE
 from benchmarks.result import Result
 from benchmarks.stage import measure_figures, run_async, set_environment, started_skill_server
-from benchmarks.workload import ONE, SLOW_SKILL, payloads, workflow_of
+from benchmarks.workload import SLOW_SKILL, payloads, workflow_of
 from runengine_client import RunEngineClient
 from runengine_client.skills import LedgerEvent, read_ledger
-from runengine_server.adapters.embedded import EmbeddedStack
 from runengine_server.adapters.postgres.migrate import migrate
 
 _WORKFLOW: Final = "bench.costly"
@@ -32,19 +33,19 @@ _POLL_S: Final = 0.1
 _STARTED_S_MAX: Final = 60.0
 
 
-def measure(stack: EmbeddedStack, options: argparse.Namespace, say: Say) -> Result:
+def measure(databases: Databases, options: argparse.Namespace, say: Say) -> Result:
     """Engines have been restarted under the calls, and then been killed under as many others."""
     figures = Figures(say)
-    return run_async(measure_figures(stack, figures, _measure(stack, options, figures)))
+    return run_async(measure_figures(databases, figures, _measure(databases, options, figures)))
 
 
-async def _measure(stack: EmbeddedStack, options: argparse.Namespace, figures: Figures) -> None:
-    await migrate(stack.database_url)
+async def _measure(databases: Databases, options: argparse.Namespace, figures: Figures) -> None:
+    await migrate(databases.database_url)
     for how, signal_ in (("restarted", signal.SIGTERM), ("killed", signal.SIGKILL)):
         with TemporaryDirectory(prefix="runengine-bench-") as folder, ExitStack() as resources:
             ledger = Path(folder, "ledger.jsonl")
             _, address = started_skill_server(resources, Path(folder), str(ledger))
-            set_environment(stack, {"RUNENGINE_SKILLS": f"*=grpc://{address}"})
+            set_environment(databases, {"RUNENGINE_SKILLS": f"*=grpc://{address}"})
             work = f"every engine {how}, {options.calls} calls of {options.call_s:g} s in flight"
             await _paid(_Scene(resources, ledger, signal_), options, figures, work)
 

@@ -10,24 +10,24 @@ from typing import Any
 import anyio.to_thread
 
 from benchmarks.bench import Bench, child
+from benchmarks.databases import Databases
 from benchmarks.figures import Figures, Say
 from benchmarks.rebuild_graph import CHANGE, changed_leaf, graph, graph_name, leaf_values
 from benchmarks.result import Result
 from benchmarks.stage import measure_figures, opened_bench, run_async
-from runengine_server.adapters.embedded import EmbeddedStack
 from runengine_server.domain.ids import RunId
 from runengine_server.service.messages import TriggerRequest, TriggerUpdateRequest
 
 
-def measure(stack: EmbeddedStack, options: argparse.Namespace, say: Say) -> Result:
+def measure(databases: Databases, options: argparse.Namespace, say: Say) -> Result:
     """Each size of the graph has been built once and updated `reps` times in each way, after a warm-up."""
     figures = Figures(say)
-    return run_async(measure_figures(stack, figures, _measure(stack, options, figures)))
+    return run_async(measure_figures(databases, figures, _measure(databases, options, figures)))
 
 
-async def _measure(stack: EmbeddedStack, options: argparse.Namespace, figures: Figures) -> None:
+async def _measure(databases: Databases, options: argparse.Namespace, figures: Figures) -> None:
     for nodes in options.nodes:
-        async with _built(stack, nodes) as (bench, base):
+        async with _built(databases, nodes) as (bench, base):
             work = f"{nodes:,} nodes"
             for number in range(options.reps + 1):
                 change = changed_leaf(f"{number}")
@@ -44,9 +44,9 @@ async def _measure(stack: EmbeddedStack, options: argparse.Namespace, figures: F
 
 
 @asynccontextmanager
-async def _built(stack: EmbeddedStack, nodes: int) -> AsyncIterator[tuple[Bench, str]]:
+async def _built(databases: Databases, nodes: int) -> AsyncIterator[tuple[Bench, str]]:
     """An engine, and a completed run of the graph to build on."""
-    async with opened_bench(stack, [graph(nodes)]) as bench:
+    async with opened_bench(databases, [graph(nodes)]) as bench:
         payload = {"leaves": leaf_values(nodes)}
         request = TriggerRequest(workflow_name=graph_name(nodes), trigger_payload=payload)  # type: ignore[arg-type]
         answer = await bench.engine.services.trigger_run(bench.caller, request)

@@ -9,7 +9,8 @@ import sys
 
 import anyio
 
-from benchmarks.workload import REMOTE_SKILL, SLOW_SKILL, output
+from benchmarks.graphs import output
+from benchmarks.workload import REMOTE_SKILL, SLOW_SKILL
 from runengine_client.skills import AsyncSkillContext, SkillServer, SkillServerLimits, serve_skills, skill
 
 CALLS_MAX = 20_000

@@ -7,17 +7,16 @@ from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import redis.asyncio
 import uvloop
 
 from benchmarks.bench import Bench, RunEnds, child
 from benchmarks.conditions import conditions
 from benchmarks.cpu import Processes
+from benchmarks.databases import Databases
 from benchmarks.engine import NOOP, OnStep, engine_of, ignore_step
 from benchmarks.figures import Figures
 from benchmarks.result import Result
 from runengine_client.pb.runengine.v1 import workflow_pb2
-from runengine_server.adapters.embedded import EmbeddedStack
 from runengine_server.adapters.postgres.migrate import migrate
 from runengine_server.adapters.tokens.anonymous import AnonymousAuthenticator
 from runengine_server.config import read_settings
@@ -34,23 +33,18 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
         return runner.run(work)
 
 
-async def measure_figures(stack: EmbeddedStack, figures: Figures, work: Coroutine[Any, Any, None]) -> Result:
+async def measure_figures(databases: Databases, figures: Figures, work: Coroutine[Any, Any, None]) -> Result:
     """The figures that the work added, with the conditions they depend on."""
-    facts = await stack_conditions(stack)
+    facts = await conditions(databases)
     await work
     return Result(conditions=facts, rows=figures.rows(), text=figures.text())
 
 
-async def stack_conditions(stack: EmbeddedStack) -> dict[str, str]:
-    """What figures measured on these databases depend on."""
-    return dict(await conditions(stack.database_url, await _valkey_version(stack.redis_url)))
-
-
-def set_environment(stack: EmbeddedStack, settings: Mapping[str, str]) -> None:
+def set_environment(databases: Databases, settings: Mapping[str, str]) -> None:
     """An engine in this process, and others as they inherit it, use these databases and settings."""
     os.environ.update(
-        DATABASE_URL=stack.database_url,
-        REDIS_URL=stack.redis_url,
+        DATABASE_URL=databases.database_url,
+        REDIS_URL=databases.redis_url,
         RUNENGINE_ANONYMOUS="true",
         RUNENGINE_GRPC_ADDRESS="127.0.0.1:0",
         **settings,
@@ -59,7 +53,7 @@ def set_environment(stack: EmbeddedStack, settings: Mapping[str, str]) -> None:
 
 @asynccontextmanager
 async def opened_bench(
-    stack: EmbeddedStack,
+    databases: Databases,
     workflows: Iterable[workflow_pb2.Workflow],
     *,
     n: Sequence[int] = (1,),
@@ -71,7 +65,7 @@ async def opened_bench(
     """An engine runs in this process and knows the workflows.
 
     Args:
-        stack: its databases.
+        databases: of the engine.
         workflows: to register.
         n: the sizes of w1.
         settings: `RUNENGINE_*`, for this engine and for processes that inherit the environment.
@@ -79,8 +73,8 @@ async def opened_bench(
         skill_pids: skill servers whose CPU time counts.
         on_step: told of each step whose completion is committed.
     """
-    set_environment(stack, settings)
-    await migrate(stack.database_url)
+    set_environment(databases, settings)
+    await migrate(databases.database_url)
     ends = RunEnds()
     caller = await AnonymousAuthenticator().authenticate(None)
     async with engine_of(read_settings(), ends.ended, on_step=on_step, skills=skills) as engine:
@@ -90,7 +84,7 @@ async def opened_bench(
             engine=engine,
             caller=caller,
             ends=ends,
-            processes=Processes(postgres=stack.postgres.pid, valkey=stack.valkey.pid, skills=skill_pids),
+            processes=Processes(postgres=databases.postgres_pid, valkey=databases.valkey_pid, skills=skill_pids),
             n=n,
         )
 
@@ -100,9 +94,3 @@ def started_skill_server(resources: ExitStack, folder: Path, *ledger: str) -> tu
     server = child(resources, "benchmarks.skill_server", os.fspath(folder), *ledger)
     _, pid, address = server.wait_for(lambda line: line.startswith("ready "))[-1].split()
     return int(pid), address
-
-
-async def _valkey_version(redis_url: str) -> str:
-    async with redis.asyncio.from_url(redis_url) as client:
-        facts = await client.info("server")
-    return str(facts.get("valkey_version") or facts["redis_version"])

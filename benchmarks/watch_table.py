@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from benchmarks.bench import Bench
 from benchmarks.crowd import attached
+from benchmarks.databases import Databases
 from benchmarks.engine import NOOP
 from benchmarks.figures import Figures, Say
 from benchmarks.measurement import percentile
@@ -22,7 +23,6 @@ from benchmarks.workload import DIGEST_SKILL
 from runengine_client.pb.runengine.v1 import workflow_pb2
 from runengine_client.skills import AsyncSkillContext, skill
 from runengine_client.workflow import WorkflowBuilder, expression
-from runengine_server.adapters.embedded import EmbeddedStack
 from runengine_server.domain.ids import RunId
 from runengine_server.service.messages import TriggerRequest
 
@@ -35,10 +35,10 @@ _REPEATED_MAX: Final = 1000
 _LIMITS: Final = {"RUNENGINE_WATCHES_MAX": "20000", "RUNENGINE_WATCHES_PER_TENANT_MAX": "20000"}
 
 
-def measure(stack: EmbeddedStack, options: argparse.Namespace, say: Say) -> Result:
+def measure(databases: Databases, options: argparse.Namespace, say: Say) -> Result:
     """The run has been watched by each number of watchers, after a warm-up with one."""
     figures = Figures(say)
-    return run_async(measure_figures(stack, figures, _measure(stack, options, figures)))
+    return run_async(measure_figures(databases, figures, _measure(databases, options, figures)))
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ class _Gate:
         self.committed_at.clear()
 
 
-async def _measure(stack: EmbeddedStack, options: argparse.Namespace, figures: Figures) -> None:
+async def _measure(databases: Databases, options: argparse.Namespace, figures: Figures) -> None:
     gate = _Gate()
 
     @skill(_GATE_SKILL, version="1", max_concurrency=0, default_timeout_s=600)
@@ -68,7 +68,7 @@ async def _measure(stack: EmbeddedStack, options: argparse.Namespace, figures: F
     skills: dict[str, Callable[..., Any]] = {**NOOP, _GATE_SKILL: wait_at_gate}
     with TemporaryDirectory(prefix="runengine-bench-") as folder:
         async with opened_bench(
-            stack, [_workflow(options.steps)], settings={**LOCAL, **_LIMITS}, skills=skills, on_step=gate.on_step
+            databases, [_workflow(options.steps)], settings={**LOCAL, **_LIMITS}, skills=skills, on_step=gate.on_step
         ) as bench:
             for watchers in options.watchers:
                 repeats = options.reps if watchers <= _REPEATED_MAX else 1

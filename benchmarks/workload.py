@@ -1,15 +1,16 @@
-"""The work: four graphs of no-op steps that return about 1 KB of JSON, as workflows with inputs that never repeat.
+"""The graphs as workflows, with inputs that never repeat.
 
 Every step reads the run's own payload and one value of each of its dependencies, so that its input is resolved, hashed
 and looked up in the cache for real, and is never found there.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Final
 from uuid import uuid4
 from zlib import crc32
 
+from benchmarks.graphs import CAMPAIGN, CHAIN, FAN, ONE, Graph, output
 from runengine_client.pb.runengine.v1 import workflow_pb2
 from runengine_client.workflow import WorkflowBuilder, expression
 
@@ -18,31 +19,6 @@ DIGEST_SKILL: Final = "bench.digest"
 REMOTE_SKILL: Final = "remote.noop"
 SLOW_SKILL: Final = "remote.slow"
 
-Graph = Mapping[str, Sequence[str]]
-
-_BEFORE_MANIFEST: Final[Graph] = {
-    "plan": [],
-    "generate_intro_image": ["plan"],
-    "generate_bgm_track": ["plan"],
-    "generate_sfx_pack": ["plan"],
-    "generate_outcome_video_win": ["plan"],
-    "generate_outcome_video_lose": ["plan"],
-    "generate_3d_asset": ["plan"],
-    "game_config_from_template": ["plan"],
-    "segment_start_button": ["generate_intro_image"],
-    "optimize_3d_asset": ["generate_3d_asset"],
-    "mix_audio_for_game": ["generate_bgm_track", "generate_sfx_pack"],
-    "generate_intro_video_loop": ["generate_intro_image", "segment_start_button"],
-}
-CAMPAIGN: Final[Graph] = {**_BEFORE_MANIFEST, "assemble_manifest": list(_BEFORE_MANIFEST)}
-FAN: Final[Graph] = {
-    "src": [],
-    **{f"m{i}": ["src"] for i in range(1000)},
-    "sink": [f"m{i}" for i in range(1000)],
-}
-CHAIN: Final[Graph] = {f"c{i}": [f"c{i - 1}"] if i else [] for i in range(200)}
-ONE: Final[Graph] = {"only": []}
-
 GRAPHS: Final[Mapping[str, Graph]] = {
     "bench.campaign": CAMPAIGN,
     "bench.campaign_remote": CAMPAIGN,
@@ -50,13 +26,6 @@ GRAPHS: Final[Mapping[str, Graph]] = {
     "bench.chain": CHAIN,
     "bench.one": ONE,
 }
-
-_PAD: Final = "x" * 940
-
-
-def output(step_id: str) -> dict[str, object]:
-    """What every step returns."""
-    return {"step": step_id, "ok": True, "artifactUri": f"s3://bench/{step_id}", "pad": _PAD}
 
 
 def digest_output(step_id: str, given: Mapping[str, object]) -> dict[str, object]:
