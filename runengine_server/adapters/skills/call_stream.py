@@ -29,6 +29,8 @@ _BATCH_BYTES: Final = 1 << 20
 _REQUEST_BYTES: Final = 512
 # Without calls for so long the stream ends: pings on a silent one are punished by gRPC servers in other languages.
 IDLE_S: Final = 10.0
+# How often to look whether the runner is there: waiting for a change of state cannot be cancelled in grpc.aio.
+_LOOK_AGAIN_S: Final = 0.02
 
 # Beside `cancel`, for runners that know it: the engine only stops listening, as if it were lost.
 LEAVE_METADATA: Final = "runengine-leave"
@@ -155,6 +157,9 @@ class CallStream:
             self._bell.clear()
             if not self._outbox:
                 await self._bell.wait()
+            elif self._settings.channel.get_state(try_to_connect=True) is not grpc.ChannelConnectivity.READY:
+                # What gRPC holds for a runner that is away cannot be taken back when nobody wants it any more.
+                await anyio.sleep(_LOOK_AGAIN_S)
             elif (batch := self._batch()).calls:
                 try:
                     await rpc.write(batch)

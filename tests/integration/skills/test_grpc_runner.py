@@ -214,6 +214,20 @@ async def test_skill_that_cannot_be_kept_is_not_listed(make_call: CallFactory) -
         assert set(engine.catalogue()) == {"t.work"}
 
 
+async def test_unchanged_skill_stays_the_same_object() -> None:
+    """A list that is read again keeps what has not changed, so that schemas are not compiled again."""
+    liar = Liar([])
+    same = pb.Skill(skill_id="t.same", input_schema=_struct(type="object"))
+    liar.skills = [same, pb.Skill(skill_id="t.new", version="1")]
+    async with _engine_of(liar) as engine:
+        before = dict(engine.catalogue())
+        liar.skills[1].version = "2"
+        assert await engine.refresh()
+        after = engine.catalogue()
+    assert after[SkillId("t.same")] is before["t.same"]
+    assert (before["t.new"].version, after[SkillId("t.new")].version) == ("1", "2")
+
+
 @pytest.mark.parametrize(
     ("script", "code"), [([], "SKILL_UNAVAILABLE"), ([_ACCEPTED], "HEARTBEAT_TIMEOUT")], ids=["before", "after"]
 )

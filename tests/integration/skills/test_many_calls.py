@@ -72,19 +72,26 @@ async def _obliging(calls: AsyncIterator[pb.ExecuteManyCall], context: Any) -> A
 
 
 @asynccontextmanager
-async def _engine_of(fake: FakeRunner, **options: Any) -> AsyncIterator[GrpcSkillRunner]:
-    server = grpc.aio.server(options=[("grpc.max_send_message_length", -1)])
+async def _served(fake: FakeRunner, port: int = 0) -> AsyncIterator[int]:
+    """The runner answers on this port, by default a free one."""
+    server = grpc.aio.server(options=[("grpc.max_send_message_length", -1), ("grpc.so_reuseport", 0)])
     skill_runner_pb2_grpc.add_SkillRunnerServiceServicer_to_server(fake, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     try:
-        async with GrpcSkillRunner(
-            parse_endpoint(f"grpc://127.0.0.1:{port}"), heartbeat_interval_s=0.3, **options
-        ) as runner:
-            await runner.wait_until_asked()
-            yield runner
+        yield port
     finally:
         await server.stop(0)
+
+
+@asynccontextmanager
+async def _engine_of(fake: FakeRunner, **options: Any) -> AsyncIterator[GrpcSkillRunner]:
+    async with (
+        _served(fake) as port,
+        GrpcSkillRunner(parse_endpoint(f"grpc://127.0.0.1:{port}"), heartbeat_interval_s=0.3, **options) as runner,
+    ):
+        await runner.wait_until_asked()
+        yield runner
 
 
 async def _outcomes(engine: GrpcSkillRunner, calls: list[SkillCall]) -> list[Outcome]:
@@ -251,6 +258,30 @@ async def test_call_that_was_never_sent_is_not_sent_later(make_call: CallFactory
     asked, left = seen
     assert json.loads(asked.request.input_json) == {"n": 1}
     assert (left.call_id, left.cancel, dict(left.metadata)) == (asked.call_id, True, {"runengine-leave": "requested"})
+
+
+async def test_call_that_expired_is_not_sent_to_a_runner_that_comes_back(make_call: CallFactory) -> None:
+    """While a runner is away calls give up in time, and when it is back it is asked for what is still wanted only."""
+    seen: list[bytes] = []
+
+    async def notes(calls: Any, context: Any) -> AsyncIterator[Any]:
+        async for asked in calls:
+            seen.append(asked.request.input_json)
+            yield _says(asked.call_id, _ACCEPTED, _RESULT)
+
+    async with AsyncExitStack() as stack:
+        async with _served(FakeRunner()) as port:
+            endpoint = parse_endpoint(f"grpc://127.0.0.1:{port}")
+            engine = await stack.enter_async_context(GrpcSkillRunner(endpoint, accepted_within_s=0.3))
+            await engine.wait_until_asked()
+        expired = await engine.execute(make_call({"n": 1}), _ignore)
+        await stack.enter_async_context(_served(FakeRunner(*[notes] * 5), port))
+        later: Outcome = expired
+        with anyio.fail_after(10):
+            while isinstance(later, Failed):
+                later = await engine.execute(make_call({"n": 2}), _ignore)
+    assert _code(expired) == ("SKILL_UNAVAILABLE", True)
+    assert set(seen) == {b'{"n": 2}'}
 
 
 async def test_call_carries_its_metadata_and_time(make_call: CallFactory) -> None:
