@@ -25,6 +25,7 @@ BARE_TASKS = {
 # Who may sleep in a test, and why that does not synchronise anything.
 SLEEPS = {
     "tests/support/": "polls with a deadline",
+    "tests/simulation/": "time is virtual",
     "tests/fault/": "how long a fault lasts, and polls with a deadline",
     "tests/integration/embedded/conftest.py": "polls with a deadline",
     "tests/integration/rpc/conftest.py": "polls with a deadline",
