@@ -4,6 +4,7 @@ import argparse
 import importlib
 import json
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -27,6 +28,8 @@ POSTGRES_SETTINGS: Final = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The table has been measured and printed, or the report been written."""
+    # SIGTERM ends like Ctrl-C: through the blocks that stop what was started.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     given = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser().parse_args(given)
     if options.table == "report":

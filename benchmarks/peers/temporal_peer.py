@@ -5,7 +5,7 @@ import os
 import uuid
 from datetime import timedelta
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
 from temporalio import activity, workflow  # type: ignore[import-not-found]
 from temporalio.client import Client  # type: ignore[import-not-found]
@@ -21,12 +21,12 @@ _CONCURRENCY: Final = 100
 
 
 @activity.defn(name="run_step")  # type: ignore[untyped-decorator]
-async def run_step(step: str) -> dict[str, object]:
+async def run_step(step: str) -> dict[str, Any]:
     """Returns about 1 KB."""
     return output(step)
 
 
-@workflow.defn(name="Graph", sandboxed=False)  # type: ignore[untyped-decorator]
+@workflow.defn(name="Graph", sandboxed=False)
 class Graph:
     """Runs a graph, level by level."""
 

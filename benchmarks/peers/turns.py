@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic, sleep
-from typing import Any, Final
+from typing import IO, Any, Final
 from urllib.request import urlopen
 
 from benchmarks.conditions import REPOSITORY
@@ -19,7 +19,7 @@ from benchmarks.databases import Databases
 from benchmarks.peers.install import node, node_peers, python_of
 from runengine_server.adapters.embedded.port import free_port
 
-_TURN_S_MAX: Final = 300.0
+_TURN_S_MAX: Final = 120.0
 _READY_S_MAX: Final = 30.0
 _POLL_S: Final = 0.05
 _LINES_SHOWN: Final = 12
@@ -82,7 +82,10 @@ def take_turn(peer: Peer, place: Place, works: Sequence[str], n: Sequence[int]) 
     program = peer.program(place)
     options = ["--work", ",".join(works), "--n", ",".join(map(str, n))]
     log = place.folder / "program.log"
-    with log.open("w") as errors, _running([*program.command, *options], program.environment, errors) as process:
+    with (
+        log.open("w") as errors,
+        _running([*program.command, *options], program.environment, subprocess.PIPE, errors) as process,
+    ):
         try:
             said, _ = process.communicate(timeout=_TURN_S_MAX)
         except subprocess.TimeoutExpired:
@@ -173,15 +176,17 @@ def _python_program(name: str, **environment: str) -> Program:
 
 def _serve(place: Place, command: Sequence[str], environment: Mapping[str, str]) -> None:
     log = place.resources.enter_context((place.folder / "server.log").open("w"))
-    place.resources.enter_context(_running(command, environment, log))
+    place.resources.enter_context(_running(command, environment, log, log))
 
 
 @contextmanager
-def _running(command: Sequence[str], environment: Mapping[str, str], errors: Any) -> "Iterator[subprocess.Popen[str]]":
+def _running(
+    command: Sequence[str], environment: Mapping[str, str], output: IO[str] | int, errors: IO[str]
+) -> "Iterator[subprocess.Popen[str]]":
     """The command runs, in a process group of its own that ends with the block."""
     process = subprocess.Popen(
         command, cwd=REPOSITORY, env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=output, stderr=errors, text=True, start_new_session=True,
     )  # fmt: skip
     try:
         yield process
