@@ -70,15 +70,18 @@ async def check_inputs(run: PlannedRun, skills: SkillRunner, schemas: SkillSchem
 
 def _declared(run: PlannedRun, skills: SkillRunner) -> Iterator[tuple[StepNo, JsonObject]]:
     """The schema of each step that may execute and whose input is known."""
+    steps = run.compiled.workflow.steps
+    infos = {skill_id: skills.availability(skill_id).info for skill_id in {step.skill_id for step in steps}}
+    schemas = {key: info.input_schema for key, info in infos.items() if info and info.input_schema is not None}
+    if not schemas:
+        return
     for number, planned in enumerate(run.plan.steps):
-        if planned.action is PlanAction.REUSE:
-            continue
         step = StepNo(number)
-        info = skills.availability(run.compiled.workflow.steps[step].skill_id).info
-        if info is None or info.input_schema is None:
+        schema = schemas.get(steps[step].skill_id)
+        if schema is None or planned.action is PlanAction.REUSE:
             continue
         if all(run.plan.steps[read].action is PlanAction.REUSE for read in run.compiled.reads[step]):
-            yield step, info.input_schema
+            yield step, schema
 
 
 def _reads(run: PlannedRun, step: StepNo) -> Iterator[Place]:
