@@ -1,6 +1,7 @@
 """Hot tier first, cold tier for the rest; what the cold tier had is promoted, beside the path of the lookup."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -9,6 +10,8 @@ from runengine_server.adapters.cache.write_queue import HotWrite, WriteQueue
 from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheHit, CacheMiss, CacheQuery
 from runengine_server.domain.ids import Tenant
 from runengine_server.ports.output_cache import OutputCache
+
+_log = logging.getLogger("runengine.cache.hot")
 
 # At most this much waits for a hot tier that is slower than the engine; the rest stays cold.
 WAITING_ENTRIES_MAX = 10_000
@@ -81,11 +84,36 @@ class TieredOutputCache:
     async def run(self) -> None:
         """Write to the hot tier until cancelled."""
         while True:
-            batch = await self.writes.take(_BATCH_MAX)
+            batch = await self._confirmed(await self.writes.take(_BATCH_MAX))
             if stores := [(write.entry, write.ttl_s) for write in batch if not write.is_promotion]:
                 await self._hot.store(stores)
             if promotions := [(write.entry, write.ttl_s) for write in batch if write.is_promotion]:
                 await self._hot.promote(promotions)
+
+    async def _confirmed(self, writes: Sequence[HotWrite]) -> Sequence[HotWrite]:
+        """The writes with their generation; one without (no look-up came before it) gets it from the cold tier.
+
+        What that has not, or not any more, is left out, and so is everything while it cannot be reached.
+        """
+        unknown = [write for write in writes if write.entry.generation is None]
+        if not unknown:
+            return writes
+        queries = [
+            CacheQuery(key=write.entry.key, fingerprint=write.entry.fingerprint, hot_ttl_s=write.ttl_s)
+            for write in unknown
+        ]
+        known = [write for write in writes if write.entry.generation is not None]
+        try:
+            generations = await self._generations(queries)
+            answers = await self._cold.lookup(queries)
+        except Exception as error:  # what is best effort must not end the engine
+            _log.warning("[RunEngine] Hot cache writes dropped: count=%d, error=%s", len(unknown), type(error).__name__)
+            return known
+        return known + [
+            replace(write, entry=replace(write.entry, generation=generation))
+            for write, generation, answer in zip(unknown, generations, answers, strict=True)
+            if isinstance(answer, CacheHit) and answer.entry.producer == write.entry.producer
+        ]
 
     async def _generations(self, queries: Sequence[CacheQuery]) -> Sequence[int]:
         """The generation of each query's workflow; most batches ask about one."""

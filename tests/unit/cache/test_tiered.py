@@ -102,7 +102,7 @@ async def test_a_store_goes_to_the_hot_tier_alone(
     tiered: TieredOutputCache, hot: MemoryOutputCache, cold: CountedCache, make_entry: MakeEntry
 ) -> None:
     """Storing never writes to the cold tier, whose entry is part of the completion."""
-    entry = make_entry()
+    entry = replace(make_entry(), generation=0)
     await tiered.store([(entry, TTL_S)])
     await tiered.writes.settled()
     assert isinstance((await hot.lookup([_query(entry)]))[0], CacheHit)
@@ -212,6 +212,19 @@ async def test_a_late_hot_write_does_not_undo_a_removal(
         tasks.cancel_scope.cancel()
 
 
+async def test_a_success_that_was_not_looked_up_is_confirmed(
+    tiered: TieredOutputCache, hot: MemoryOutputCache, cold: CountedCache, make_entry: MakeEntry
+) -> None:
+    """A refreshed step's entry is hot next time when the cold tier has it; one removed meanwhile is not written."""
+    kept, removed = make_entry("kept"), make_entry("removed")
+    await cold.store([(kept, TTL_S), (removed, TTL_S)])
+    cold.invalidate(removed.key)
+    await tiered.store([(kept, TTL_S), (removed, TTL_S)])
+    await tiered.writes.settled()
+    assert _tier((await tiered.lookup([_query(kept)]))[0]) is CacheTier.HOT
+    assert isinstance((await hot.lookup([_query(removed)]))[0], CacheMiss)
+
+
 async def test_a_stored_entry_is_hot_at_once(tiered: TieredOutputCache, make_entry: MakeEntry) -> None:
     """A success that followed a miss is a hot hit next time, without asking the cold tier for it."""
     entry = make_entry()
@@ -227,7 +240,7 @@ async def test_the_oldest_writes_are_dropped_and_counted(
 ) -> None:
     """While nothing is written the queue stays within its bounds, by number and by bytes, and keeps the newest."""
     tiered = TieredOutputCache(hot, cold, waiting_entries_max=3, waiting_bytes_max=25)
-    entries = [make_entry(str(at), output=b"x" * 10) for at in range(5)]
+    entries = [replace(make_entry(str(at), output=b"x" * 10), generation=0) for at in range(5)]
     await tiered.store([(entry, TTL_S) for entry in entries])
     assert (len(tiered.writes), tiered.writes.dropped) == (2, 3)
     async with anyio.create_task_group() as tasks:
