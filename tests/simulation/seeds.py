@@ -2,7 +2,7 @@
 
 import os
 
-FAST = 250
+FAST = 200
 NIGHTLY = 2_500
 
 

@@ -10,6 +10,7 @@ import pytest
 from runengine_server.adapters.memory import cold_cache, output_cache
 from runengine_server.adapters.memory.run_store import MemoryRunStore
 from runengine_server.adapters.memory.step_queue import MemoryEngineRegistry, MemoryStepQueue
+from runengine_server.adapters.memory.tables import MemoryTables
 from runengine_server.domain.ids import RunKey
 from runengine_server.domain.states import CacheMode, PlanReason
 from runengine_server.planner import planning
@@ -133,6 +134,32 @@ def dependents_too_early(patch: Patch) -> None:
     patch.setattr(MemoryStepQueue, "_count_down", hasty)
 
 
+def new_definitions_unnoticed(patch: Patch) -> None:
+    """Steps that a new version defines otherwise count as unchanged."""
+    patch.setattr(planning, "changed_steps", lambda base, now: frozenset())
+
+
+def retries_read_what_was_to_be_refreshed(patch: Patch) -> None:
+    """A retry of a refreshing run reads the cache for the steps that are left."""
+    patch.setattr(
+        planning,
+        "retry_impact",
+        lambda retried, mode, missing: dict.fromkeys(missing, PlanReason.NO_BASE_OUTPUT),
+    )
+
+
+def stopped_runs_still_queued(patch: Patch) -> None:
+    """A run that is cancelled or fails leaves its queue rows behind."""
+    stop_run = MemoryTables.stop_run
+
+    def careless(self: MemoryTables, run: Any, *how: Any) -> None:
+        kept = {place: queued for place, queued in self.queue.items() if place[0] == run.key}
+        stop_run(self, run, *how)
+        self.queue.update(kept)
+
+    patch.setattr(MemoryTables, "stop_run", careless)
+
+
 BREAKAGES: list[Callable[[Patch], None]] = [
     no_early_cutoff,
     base_reused_whatever_the_skill,
@@ -147,6 +174,9 @@ BREAKAGES: list[Callable[[Patch], None]] = [
     no_reconciling,
     requests_forgotten,
     dependents_too_early,
+    new_definitions_unnoticed,
+    retries_read_what_was_to_be_refreshed,
+    stopped_runs_still_queued,
 ]
 
 

@@ -294,6 +294,14 @@ class _Judge:
                 yield "planned to be executed"
             if base is None or not is_same or base.cache_version not in versions or base.producer != ended.producer:
                 yield "its base has no such output"
+        elif ended.source is OutputSource.JOINED:
+            if not is_shared or run.mode is not CacheMode.DEFAULT:
+                yield "though its cache may not be read"
+            leader = self._seen.runs[ended.producer[0]].steps[ended.producer[1]] if ended.producer else None
+            if leader is None or not since <= leader.ended_at <= ended.ended_at:
+                yield "what it followed was not in flight"
+            elif leader.cache_version not in versions:
+                yield "what it followed was made by another version"
         elif ended.source in _FROM_CACHE:
             entries = self._seen.filed(name, ended.input_hash)
             found = [f for f in entries if f.producer == ended.producer and self._fits(f, step, versions)]
