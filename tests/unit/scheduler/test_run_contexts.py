@@ -14,6 +14,8 @@ from runengine_server.planner.compiled import CompiledWorkflow, compile_workflow
 from runengine_server.ports.run_store import RunFacts
 from runengine_server.scheduler.run_contexts import RunContexts
 
+from .stage import SystemClock
+
 pytestmark = pytest.mark.anyio
 
 OLD, NEW = WorkflowDigest("aa" * 32), WorkflowDigest("bb" * 32)
@@ -71,7 +73,7 @@ class Stored:
 
 
 async def base_of(stored: Stored) -> Mapping[StepNo, BaseResult]:
-    contexts = RunContexts(cast(Any, stored), stored, 10)
+    contexts = RunContexts(cast(Any, stored), stored, SystemClock(), 10)
     return (await contexts.get([RUN]))[RUN].base
 
 
