@@ -1,6 +1,8 @@
 """Simulated skill servers: slow, failing, hanging, of changing versions; a call outlives the engine that made it."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
@@ -52,7 +54,13 @@ class Execution:
 
 @dataclass(slots=True)
 class SkillServers:
-    """Every skill server there is; `ledger` has each execution, `outputs` what each key ever returned."""
+    """Every skill server there is.
+
+    Attributes:
+        ledger: each execution.
+        outputs: what each key ever returned.
+        crowded: the skills that were called more often at a time than they wanted to be.
+    """
 
     random: Random
     models: Mapping[str, SkillModel]
@@ -63,6 +71,8 @@ class SkillServers:
     look_at: Callable[[SkillCall], None]
     ledger: list[SkillCall] = field(default_factory=list)
     outputs: dict[str, set[bytes]] = field(default_factory=dict)
+    crowded: set[str] = field(default_factory=set)
+    _running: Counter[str] = field(default_factory=Counter)
     _executions: dict[str, Execution] = field(default_factory=dict)
     _made: int = 0
 
@@ -86,6 +96,17 @@ class SkillServers:
         if isinstance(execution.outcome, Succeeded):
             self.outputs.setdefault(call.idempotency_key, set()).add(execution.outcome.output_json)
         return execution
+
+    @contextmanager
+    def called(self, call: SkillCall) -> Iterator[None]:
+        """A call is under way."""
+        self._running[call.skill_id] += 1
+        if 0 < self.models[call.skill_id].limit < self._running[call.skill_id]:
+            self.crowded.add(call.skill_id)
+        try:
+            yield
+        finally:
+            self._running[call.skill_id] -= 1
 
     def cancel(self, call: SkillCall) -> None:
         """Nobody wants the call any more."""
@@ -132,6 +153,10 @@ class SkillLink:
 
     async def execute(self, call: SkillCall, on_progress: ProgressListener) -> Outcome:
         """See the port; cancelling leaves the call to whoever asks next."""
+        with self._servers.called(call):
+            return await self._execute(call, on_progress)
+
+    async def _execute(self, call: SkillCall, on_progress: ProgressListener) -> Outcome:
         servers = self._servers
         await self._network.stand_still()
         execution = servers.begin(call, duration_s=servers.random.random() * servers.duration_s_max)

@@ -113,7 +113,10 @@ class Story:
 
     def verdict(self) -> list[str]:
         """Everything that is wrong, once the story has ended."""
-        return verdict(self.world, self.clients)
+        setting = self._setting
+        is_undisturbed = not (setting.chaos or setting.loss or setting.redeployments)
+        crowded = sorted(self.world.skills.crowded) if is_undisturbed else []
+        return [*verdict(self.world, self.clients), *(f"{skill} was called beyond its limit" for skill in crowded)]
 
     async def _client(self) -> None:
         for _ in range(self._setting.requests):
