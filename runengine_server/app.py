@@ -129,7 +129,7 @@ async def run_engine(
         )
         catalogue = WorkflowCatalogue(shared.workflows)
         scheduler = signals.scheduler = _scheduler(settings, databases, shared, catalogue, signals)
-        services = _use_cases(databases, shared, catalogue, hub, signals)
+        services = _use_cases(settings, databases, shared, catalogue, hub, signals)
         if settings.workflow_dir is not None:
             await register_workflow_dir(settings.workflow_dir, services.registry)
         rpc = RpcServer(
@@ -204,7 +204,12 @@ def _scheduler(
 
 
 def _use_cases(
-    databases: _Databases, shared: _Shared, catalogue: WorkflowCatalogue, hub: EventHub, signals: Signals
+    settings: Settings,
+    databases: _Databases,
+    shared: _Shared,
+    catalogue: WorkflowCatalogue,
+    hub: EventHub,
+    signals: Signals,
 ) -> UseCases:
     read = ReadRuns(
         reader=PostgresRunReader(databases.general),
@@ -226,7 +231,9 @@ def _use_cases(
         read=read,
         watch=WatchRuns(read=read, events=SharedEventReads(shared.events), hints=hub, clock=SystemClock()),
         cancel=CancelRuns(read=read, store=shared.store, signal=signals, observer=shared.observer),
-        registry=Registry(store=shared.workflows, skills=shared.skills),
+        registry=Registry(
+            store=shared.workflows, skills=shared.skills, has_artifact_roots=bool(settings.artifact_roots.strip())
+        ),
         cache=ManageCache(admin=PostgresCacheAdmin(databases.general), workflows=catalogue),
     )
 

@@ -26,10 +26,11 @@ _SUMMARY_VIOLATIONS_MAX: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
-    """What registering takes: where versions are kept, and what is known of skills."""
+    """What registering takes: where versions are kept, what is known of skills, and whether artifacts can be probed."""
 
     store: WorkflowStore
     skills: SkillRunner
+    has_artifact_roots: bool = True
 
 
 async def register_workflow(
@@ -47,7 +48,7 @@ async def register_workflow(
     require(caller, Scope.WORKFLOW_WRITE)
     if caller.tenant == DIRECTORY:
         raise ScopeRequiredError("SCOPE_REQUIRED", "the credential names no tenant to register a workflow for")
-    violations, warnings = await _examined(workflow, registry.skills)
+    violations, warnings = await _examined(workflow, registry)
     if violations:
         _refuse(f"workflow {workflow.name} {workflow.version}", violations)
     if validate_only:
@@ -67,7 +68,7 @@ async def register_directory(registry: Registry, workflows: Sequence[Workflow]) 
     violations: list[FieldViolation] = []
     warnings: list[tuple[str, ...]] = []
     for workflow in workflows:
-        wrong, doubtful = await _examined(workflow, registry.skills)
+        wrong, doubtful = await _examined(workflow, registry)
         name = f"{workflow.name}@{workflow.version}"
         violations += [replace(v, field=f"{name}: {v.field}" if v.field else name) for v in wrong]
         warnings.append(doubtful)
@@ -104,10 +105,10 @@ async def _checked(
     return RegisterWorkflowAnswer(workflow=workflow, is_created=False, warnings=warnings)
 
 
-async def _examined(workflow: Workflow, skills: SkillRunner) -> tuple[list[FieldViolation], tuple[str, ...]]:
+async def _examined(workflow: Workflow, registry: Registry) -> tuple[list[FieldViolation], tuple[str, ...]]:
     """What is wrong with a workflow, and what may become a problem."""
     known = {
-        skill_id: skills.availability(skill_id)
+        skill_id: registry.skills.availability(skill_id)
         for skill_id in dict.fromkeys(step.skill_id for step in workflow.steps[: STEPS_MAX + 1])
     }
     if len(workflow.steps) <= VALIDATED_INLINE_STEPS_MAX:
@@ -116,7 +117,10 @@ async def _examined(workflow: Workflow, skills: SkillRunner) -> tuple[list[Field
         violations = await anyio.to_thread.run_sync(
             validate_workflow, workflow, lambda skill_id: known[skill_id].has_target
         )
-    return violations + list(_unlisted_skills(workflow, known)), tuple(_unreachable_skills(known))
+    doubts = [*_unreachable_skills(known)]
+    if not registry.has_artifact_roots and any(step.verify_artifacts for step in workflow.steps):
+        doubts.append("verifyArtifacts has no effect: the server has no artifact roots, so nothing can be probed")
+    return violations + list(_unlisted_skills(workflow, known)), tuple(doubts)
 
 
 def _unlisted_skills(workflow: Workflow, known: Mapping[SkillId, SkillAvailability]) -> Iterable[FieldViolation]:

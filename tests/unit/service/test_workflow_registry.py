@@ -137,6 +137,16 @@ async def test_a_new_version_is_stored_for_its_tenant(registry: Registry, store:
         await get_workflow(store, STRANGER, "demo", "")
 
 
+async def test_verification_without_roots_is_doubtful(registry: Registry) -> None:
+    """Where nothing can be probed, a workflow that asks for it registers with a warning."""
+    asking = workflow()
+    asking = replace(asking, steps=tuple(replace(step, verify_artifacts=True) for step in asking.steps))
+    blind = replace(registry, has_artifact_roots=False)
+    assert (await register_workflow(registry, AUTHOR, asking, validate_only=True)).warnings == ()
+    (warning,) = (await register_workflow(blind, AUTHOR, asking, validate_only=True)).warnings
+    assert "verifyArtifacts" in warning
+
+
 async def test_the_same_content_again_changes_nothing(registry: Registry, store: MemoryStore) -> None:
     """Repeating a registration answers with what is stored, and creates nothing."""
     await register_workflow(registry, AUTHOR, workflow(), validate_only=False)
