@@ -91,7 +91,7 @@ Planning = Generator[Question, Answer, RebuildPlan]
 
 def plan_run(request: PlanRequest) -> Planning:
     """Plan a run; see the module."""
-    return _Planner(request).plan()
+    return (yield from _Planner(request).plan())
 
 
 class _Planner:

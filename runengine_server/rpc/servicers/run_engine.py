@@ -35,6 +35,9 @@ from runengine_server.service.services import Services
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
+_PLANNED_ON_LOOP_MAX = 500
+"""A planned step converts in 4 µs."""
+
 
 class RunEngineServicer(run_engine_pb2_grpc.RunEngineServicer):
     """Runs over gRPC."""
@@ -53,7 +56,7 @@ class RunEngineServicer(run_engine_pb2_grpc.RunEngineServicer):
             status=_status(answer),
             message=answer.message,
             deduplicated=answer.deduplicated,
-            plan=_plan(answer),
+            plan=await _plan(answer),
         )
 
     async def TriggerUpdate(self, request: pb.TriggerUpdateRequest, context: Context) -> pb.TriggerUpdateResponse:
@@ -65,7 +68,7 @@ class RunEngineServicer(run_engine_pb2_grpc.RunEngineServicer):
             status=_status(answer),
             message=answer.message,
             deduplicated=answer.deduplicated,
-            plan=_plan(answer),
+            plan=await _plan(answer),
         )
 
     async def RetryRun(self, request: pb.RetryRunRequest, context: Context) -> pb.RetryRunResponse:
@@ -76,7 +79,7 @@ class RunEngineServicer(run_engine_pb2_grpc.RunEngineServicer):
             status=_status(answer),
             message=answer.message,
             deduplicated=answer.deduplicated,
-            plan=_plan(answer),
+            plan=await _plan(answer),
         )
 
     async def Cancel(self, request: pb.CancelRequest, context: Context) -> pb.CancelResponse:
@@ -154,8 +157,12 @@ def _status(answer: TriggerAnswer) -> "run_pb2.RunStatus.ValueType":
     return run_pb2.RunStatus.ValueType(answer.status or 0)
 
 
-def _plan(answer: TriggerAnswer) -> run_pb2.RebuildPlan | None:
-    return None if answer.plan is None else plan_to_proto(answer.plan)
+async def _plan(answer: TriggerAnswer) -> run_pb2.RebuildPlan | None:
+    if answer.plan is None:
+        return None
+    if len(answer.plan.steps) <= _PLANNED_ON_LOOP_MAX:
+        return plan_to_proto(answer.plan)
+    return await anyio.to_thread.run_sync(plan_to_proto, answer.plan)
 
 
 def _runs_response(page: RunPage) -> pb.ListRunsResponse:
