@@ -81,6 +81,17 @@ def figure_table(figures: Sequence[Figure]) -> str:
     return markdown([HEADINGS, *rows])
 
 
+def figure_matrix(figures: Sequence[Figure]) -> str:
+    """One Markdown row for each thing that was measured, one column for each work; both in the order they came in."""
+    works = list(dict.fromkeys((each.work, each.unit) for each in figures))
+    cells = {(each.what, each.work, each.unit): with_spread(each.values) for each in figures}
+    rows = [
+        (what, *(cells.get((what, *work), "–") for work in works))
+        for what in dict.fromkeys(each.what for each in figures)
+    ]
+    return markdown([("", *(f"{work}, {unit}" for work, unit in works)), *rows])
+
+
 def markdown(rows: Sequence[Sequence[str]]) -> str:
     """A table; the first row is its heading."""
     heading, *body = rows
@@ -97,7 +108,8 @@ def shown(value: float) -> str:
     """Three digits, or all of a large number."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}".rstrip("0").rstrip(".") or "0"
+    digits = f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    return digits.rstrip("0").rstrip(".")
 
 
 def rounded(value: float) -> float:

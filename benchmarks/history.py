@@ -9,6 +9,7 @@ from typing import Final
 
 import asyncpg
 
+from benchmarks.bench import BenchmarkError
 from benchmarks.figures import Say
 
 _RUNS_AT_ONCE: Final = 10_000
@@ -35,7 +36,11 @@ _COLUMNS: Final = """
 
 
 async def fill(database_url: str, steps: int, say: Say) -> None:
-    """The tables have at least this many finished steps; the newest completed run is what is copied."""
+    """The tables have as many finished steps, short of one run; the newest completed run is what is copied.
+
+    Raises:
+        BenchmarkError: they do not.
+    """
     connection = await asyncpg.connect(database_url, command_timeout=3600)
     try:
         await connection.execute("SET synchronous_commit = off")
@@ -57,6 +62,9 @@ async def _fill(connection: "asyncpg.Connection[asyncpg.Record]", steps: int, sa
     for table in tables:
         await connection.execute(f"VACUUM (ANALYZE) {table['name']}")
     await connection.execute("CHECKPOINT")
+    found = await connection.fetchval("SELECT count(*) FROM step_results")
+    if found <= steps - a_run:
+        raise BenchmarkError(f"{found} finished steps instead of {steps}")
 
 
 async def _reserved(connection: "asyncpg.Connection[asyncpg.Record]", runs: int) -> range:

@@ -12,13 +12,14 @@ from typing import Any, Final
 from benchmarks.bar_chart import bar_chart
 from benchmarks.conditions import REPOSITORY
 from benchmarks.engine_rows import engine_figures, engine_table
-from benchmarks.figures import Figure, figure_of, figure_table, markdown
+from benchmarks.figures import Figure, figure_matrix, figure_of, figure_table, markdown
 from benchmarks.targets import TARGETS, by_name
 
 RESULTS: Final = Path(__file__).with_name("results")
 DOCUMENT: Final = REPOSITORY / "docs" / "performance.md"
 
 _PART: Final = re.compile(r"(<!-- figures: ([a-z0-9]+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
+_RATIO: Final = "×"
 _NOT_MEASURED: Final = "Not measured yet."
 _CHARTS: Final = {
     "w1.svg": ("w1, N = 200", "steps/s: longer is better"),
@@ -51,10 +52,20 @@ def _targets(measured: Mapping[str, Document]) -> str:
 def _table(measured: Document | None) -> str:
     if measured is None:
         return _NOT_MEASURED
-    rows = measured["measurements"]
-    text = engine_table(rows) if _is_engine(measured) else figure_table(_figures(measured))
     facts = "; ".join(f"{name}: {fact}" for name, fact in measured["conditions"].items())
-    return f"{text}\n\n`{measured['command']}`; {facts}"
+    return f"{_tables(measured)}\n\n`{measured['command']}`; {facts}"
+
+
+def _tables(measured: Document) -> str:
+    if _is_engine(measured):
+        return engine_table(measured["measurements"])
+    figures = _figures(measured)
+    if measured["table"] != "peers":
+        return figure_table(figures)
+    values = figure_matrix([each for each in figures if each.unit != _RATIO])
+    ratios = figure_matrix([each for each in figures if each.unit == _RATIO])
+    charts = "\n".join(f"![{work}](performance/{name})" for name, (work, _) in _CHARTS.items())
+    return f"{values}\n\nHow many times as fast ours is, round by round:\n\n{ratios}\n\n{charts}"
 
 
 def _figures(measured: Document) -> Sequence[Figure]:
@@ -69,5 +80,5 @@ def _is_engine(measured: Document) -> bool:
 def _draw(figures: Sequence[Figure], folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for name, (work, title) in _CHARTS.items():
-        some = [each for each in figures if each.work == work and each.unit != "×"]
+        some = [each for each in figures if each.work == work and each.unit != _RATIO]
         (folder / name).write_text(bar_chart(f"{work}, {title}", some))

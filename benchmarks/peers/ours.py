@@ -10,7 +10,7 @@ from benchmarks.engine_table import engine_bench
 from benchmarks.stage import run_async
 from benchmarks.works import CALLERS, WORKS
 
-_WARM_UP_RUNS: Final = 30
+_WARM_UP_RUNS: Final = 100
 
 
 async def _measure(databases: Databases, works: list[str], n: list[int]) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 from benchmarks.graphs import CAMPAIGN, CHAIN, FAN, ONE, Graph
 
 GRAPHS: Final[dict[str, Graph]] = {"campaign": CAMPAIGN, "fan": FAN, "chain": CHAIN, "one": ONE}
-WARM_UP_RUNS: Final = 30
+WARM_UP_RUNS: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -92,6 +92,18 @@ def test_a_table_is_measured(table: str, tmp_path: Path) -> None:
     assert "PostgreSQL" in document["conditions"]
 
 
+def test_peers_have_their_turns(tmp_path: Path) -> None:
+    """Ours and the frames, which need no installation, do the same work in each round; so ratios are of one round."""
+    some = ("--peers", "runengine,floor,floor-grpc", "--n", "2", "--rounds", "2")
+    document = measured(tmp_path / "peers.json", "peers", *some)
+    rows = {(row["work"], row["what"]): row["values"] for row in document["measurements"]}
+    for work in ("one20", "w1, N = 2", "w2", "w3", "w4"):
+        for what in ("RunEngine", "floor", "floor with gRPC", "RunEngine to floor", "RunEngine to floor with gRPC"):
+            assert len(rows[work, what]) == 2 and min(rows[work, what]) > 0, (work, what)
+    assert len(rows["remote, N = 2", "RunEngine to floor with gRPC"]) == 2
+    assert "not measured" not in document["conditions"]
+
+
 def test_no_call_is_paid_twice(tmp_path: Path) -> None:
     """Calls outlive the engines that are restarted, and killed, under them; the ledger of the skill says so."""
     few = ("--calls", "5", "--call-s", "6", "--engines", "1")

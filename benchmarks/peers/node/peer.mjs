@@ -78,7 +78,7 @@ function say(version, work, n, steps, ms, latencies) {
 export async function measure(version, run) {
   const { values } = parseArgs({ options: { work: { type: 'string' }, n: { type: 'string' } } });
   const works = values.work.split(','), sizes = values.n.split(',').map(Number), calls = Math.max(...sizes);
-  await run('campaign', 30, 4);
+  await run('campaign', 100, 4);
   if (works.includes('one20')) {
     const latencies = [], begun = performance.now();
     for (let number = 0; number < 20; number++) latencies.push(...(await run('campaign', 1, 1)).latencies);

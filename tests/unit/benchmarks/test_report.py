@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -39,6 +40,18 @@ def results(tmp_path: Path) -> Path:
     return folder
 
 
+PEERS = {
+    "table": "peers",
+    "command": "python -m benchmarks peers",
+    "conditions": {},
+    "measurements": [
+        {"work": "one20", "what": "RunEngine", "unit": "ms", "median": 4, "values": [4.0]},
+        {"work": "one20", "what": "A & B", "unit": "ms", "median": 8, "values": [6.0, 8.0, 9.0]},
+        {"work": "one20", "what": "RunEngine to A & B", "unit": "×", "median": 2, "values": [2.0]},
+    ],
+}
+
+
 def test_only_the_marked_parts_change(results: Path, tmp_path: Path) -> None:
     """Between markers stands the table of the kept figures with its conditions; written again, it is the same."""
     document = tmp_path / "page.md"
@@ -47,7 +60,7 @@ def test_only_the_marked_parts_change(results: Path, tmp_path: Path) -> None:
     text = document.read_text()
     assert text.startswith("Before.\n<!-- figures: memory -->\n\n| work |")
     assert text.endswith("<!-- end of figures -->\nAfter.\n")
-    assert "| engine | idle | 90.0 (80.0–100) | MB | 3 |" in text
+    assert "| engine | idle | 90 (80–100) | MB | 3 |" in text
     assert "`python -m benchmarks memory`; machine: a slow one" in text
     assert "old" not in text
     write_report(results, document)
@@ -60,10 +73,25 @@ def test_targets_are_judged(results: Path, tmp_path: Path) -> None:
     document.write_text("<!-- figures: targets -->\n<!-- end of figures -->\n")
     write_report(results, document)
     text = document.read_text()
-    assert "| memory of an idle engine | 90.0 (80.0–100) MB | ≤ 120 |  | must |" in text
+    assert "| memory of an idle engine | 90 (80–100) MB | ≤ 120 |  | must |" in text
     assert "| w1, N = 1000 | 10,000 steps/s | ≥ 10,000 | ≥ 20,000 | must |" in text
     assert "| w1, two engines to one | 1.4 × | ≥ 1.3 | ≥ 1.6 | must |" in text
     assert "| one20, p50 | not measured | ≤ 8 | ≤ 4 |  |" in text
+
+
+def test_peers_are_a_matrix_with_charts(results: Path, tmp_path: Path) -> None:
+    """Peers are rows, works columns, ratios a table of their own; the charts beside the page have a bar for each."""
+    document = tmp_path / "page.md"
+    document.write_text("<!-- figures: peers -->\n<!-- end of figures -->\n")
+    (results / "peers.json").write_text(json.dumps(PEERS))
+    write_report(results, document)
+    text = document.read_text()
+    assert "|  | one20, ms |" in text
+    assert "| A & B | 8 (6–9) |" in text
+    assert "| RunEngine to A & B | 2 |" in text
+    chart = ElementTree.parse(tmp_path / "page" / "one20.svg")
+    labels = [each.text for each in chart.iter("{http://www.w3.org/2000/svg}text")]
+    assert labels[1:] == ["RunEngine", "4", "A & B", "8"]
 
 
 @pytest.mark.parametrize(
