@@ -34,6 +34,7 @@ class Setting:
     skill_s: float = 2.0
     chaos: int = 0
     redeployments: int = 0
+    removals: int = 0
     skew_s: float = 0.0
 
 
@@ -50,6 +51,7 @@ def random_setting(random: Random) -> Setting:
         skill_s=random.choice([0.0, 1.0, 5.0]),
         chaos=random.randint(1, 6) if is_rough else 0,
         redeployments=random.choice([0, 0, 2, 10]),
+        removals=random.choice([0, 0, 3]),
         skew_s=random.choice([0.0, 0.0, 3600.0]) if is_rough else 0.0,
     )
 
@@ -82,6 +84,7 @@ class Story:
                 actors.start_soon(self._client)
             actors.start_soon(self._often, self._setting.chaos, 8.0, self._fault)
             actors.start_soon(self._often, self._setting.redeployments, 4.0, self._redeploy)
+            actors.start_soon(self._often, self._setting.removals, 8.0, self._invalidate)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -157,6 +160,10 @@ class Story:
                 engine.network.cut(is_cut=True)
                 assert self._tasks is not None
                 self._tasks.start_soon(_mend, engine, self._random.choice([1.0, 6.0]))
+
+    def _invalidate(self) -> None:
+        steps = sorted({name for model in self.world.models.values() for name in model.steps})
+        self.world.invalidate(self._random.choice(steps))
 
     def _redeploy(self) -> None:
         skill_id = self._random.choice(list(self.world.skills.versions))

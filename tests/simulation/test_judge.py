@@ -81,6 +81,15 @@ def cache_unread(patch: Patch) -> None:
     patch.setattr(output_cache.MemoryOutputCache, "_find", lambda self, key: None)
 
 
+def removals_do_not_reach_the_hot_tier(patch: Patch) -> None:
+    """What was removed from the cold tier is still found in the hot one."""
+
+    async def generations(self: cold_cache.MemoryColdCache, workflows: Sequence[Any]) -> Sequence[int]:
+        return [0] * len(workflows)
+
+    patch.setattr(cold_cache.MemoryColdCache, "generations", generations)
+
+
 def no_fence(patch: Patch) -> None:
     """Results of leases that were lost are accepted."""
     take = MemoryStepQueue._take
@@ -169,6 +178,7 @@ BREAKAGES: list[Callable[[Patch], None]] = [
     force_forgotten,
     fingerprints_ignored,
     cache_unread,
+    removals_do_not_reach_the_hot_tier,
     no_fence,
     no_reaping,
     no_reconciling,

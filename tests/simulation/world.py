@@ -1,9 +1,10 @@
 """A database in memory, engines of production code around it, and what a test needs to see of both."""
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -22,6 +23,7 @@ from runengine_server.ports.skill_runner import SkillCall
 from runengine_server.ports.step_queue import Completion, StepExecuted, Turn
 from runengine_server.ports.workflow_store import WorkflowVersion
 
+from ..support.random_workflows import WORKFLOW_NAME
 from ..support.rebuild_oracle import Filing
 from ..support.workflow_model import WorkflowModel
 from .skills import SkillFaults, SkillServers
@@ -150,6 +152,7 @@ class World:
             look_at=self._look_at,
         )
         self.filings: list[Filing] = []
+        self.removals = 0
         self.asked: dict[RunId, Asked] = {}
         self.failures: list[str] = []
 
@@ -161,6 +164,16 @@ class World:
         """A skill's server says that it is another version now, or goes out of sight."""
         self.skills.versions[skill_id].append((self.now(), version))
         self.trace.note("declare", skill_id, version)
+
+    def invalidate(self, step_id: str) -> None:
+        """An operator removes all that the cache has of a step."""
+        self.cold.invalidate(TENANT, WORKFLOW_NAME, step_id)
+        now = self.now()
+        self.filings = [
+            replace(f, removed_at=now) if f.step_id == step_id and f.removed_at == math.inf else f for f in self.filings
+        ]
+        self.removals += 1
+        self.trace.note("invalidate", step_id)
 
     def filed(self, done: StepExecuted) -> None:
         """A completion left an entry in the cache."""
@@ -209,7 +222,7 @@ class World:
 
     def state(self) -> object:
         """Something that changes whenever a plan could turn out otherwise."""
-        return len(self.filings), sum(map(len, self.skills.versions.values()))
+        return len(self.filings), self.removals, sum(map(len, self.skills.versions.values()))
 
 
 class Failing:

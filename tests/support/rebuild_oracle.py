@@ -5,6 +5,7 @@ moment is: what was filed, or declared by a skill, within a window may or may no
 """
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,7 +65,7 @@ class SeenRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filing:
-    """A success became a cache entry: not before `at`, and for everyone by `visible_at`."""
+    """A success became a cache entry: not before `at`, for everyone by `visible_at`, and until it was removed."""
 
     step_id: str
     input_hash: str
@@ -74,6 +75,7 @@ class Filing:
     producer: tuple[str, str]
     at: float
     visible_at: float
+    removed_at: float = math.inf
 
 
 @dataclass(slots=True, kw_only=True)
@@ -208,10 +210,10 @@ class _Judge:
         """Whether the cache, asked at some moment of a window, could have had a hit, and whether a miss."""
         versions = self._seen.declared(step.definition.skill_id, since, until)
         filed = self._seen.filed(step.definition.step_id, input_hash)
-        newest = [f for f in filed if f.visible_at < since][-1:]
+        newest = [f for f in filed if f.visible_at < since and f.removed_at > until][-1:]
         meanwhile = [f for f in filed if since <= f.visible_at and f.at <= until]
         # The hot tier may still have what the cold one has replaced, so that any earlier entry may be found.
-        can_hit = any(self._fits(f, step, versions) for f in filed if f.at <= until)
+        can_hit = any(self._fits(f, step, versions) for f in filed if f.at <= until and f.removed_at >= since)
         is_sure = bool(newest) and len(versions) == 1 and self._fits(newest[0], step, versions) and not meanwhile
         return can_hit, not is_sure
 
@@ -240,7 +242,9 @@ class _Judge:
             yield "but is bound to another producer than the base's"
         if planned.action is PlanAction.REUSE and planned.reason is cached:
             entries = self._seen.filed(name, self._input_hash(step, self._run.run_id, self._planned_producer))
-            if not any(f.producer == _producer(planned) and f.at <= self._run.created_at for f in entries):
+            run = self._run
+            known = [f for f in entries if f.at <= run.created_at and f.removed_at >= run.planned_since]
+            if not any(f.producer == _producer(planned) for f in known):
                 yield "but is bound to no entry of the cache"
 
     def reuse_problems(self, name: str, ended: SeenStep) -> Iterator[str]:
@@ -307,6 +311,8 @@ class _Judge:
             found = [f for f in entries if f.producer == ended.producer and self._fits(f, step, versions)]
             if not is_shared or not found:
                 yield "the cache had no such entry"
+            elif found[0].removed_at < (ended.started_at or 0.0):
+                yield "the entry had been removed from the cache"
             elif planned.action is PlanAction.EXECUTE and found[0].visible_at < run.planned_since and is_steady:
                 yield "planned to be executed, and nothing that was filed since"
 

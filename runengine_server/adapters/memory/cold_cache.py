@@ -25,12 +25,23 @@ class MemoryColdCache:
         """Nothing to do: the entry was filed by the tick that completed its step."""
 
     async def generations(self, workflows: Sequence[tuple[Tenant, str]]) -> Sequence[int]:
-        """How many removals there were from each tenant's workflow: nothing is ever removed here."""
-        return [0] * len(workflows)
+        """How many removals there were from each tenant's workflow, in the order asked."""
+        return [self._tables.removals[workflow] for workflow in workflows]
+
+    def invalidate(self, tenant: Tenant, workflow_name: str, step_id: str) -> None:
+        """Remove every entry of a step, as an administrator does."""
+        tables = self._tables
+        gone = [key for key in tables.filed if key[:3] == (tenant, workflow_name, step_id)]
+        for key in gone:
+            del tables.filed[key]
+        tables.removed.update(gone)
+        tables.removals[tenant, workflow_name] += bool(gone)
 
     def _answer(self, query: CacheQuery) -> CacheAnswer:
         key, filed = query.key, self._tables.filed
         found = filed.get((key.tenant, key.workflow_name, key.step_id, key.input_hash))
+        if found is None and (key.tenant, key.workflow_name, key.step_id, key.input_hash) in self._tables.removed:
+            return CacheMiss(reason=MissReason.INVALIDATED)
         if found is None:
             is_step_known = any(other[:3] == (key.tenant, key.workflow_name, key.step_id) for other in filed)
             return CacheMiss(reason=MissReason.INPUT_CHANGED if is_step_known else MissReason.NEVER_SEEN)

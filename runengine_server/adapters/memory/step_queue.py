@@ -148,6 +148,7 @@ class MemoryStepQueue:
         if done.filing is not None:
             key = (run.new.tenant, done.filing.workflow_name, done.filing.step_id, done.input_hash)
             tables.filed[key] = done.filing.fingerprint, place
+            tables.removed.discard(key)
         for ordinal in range(len(done.artifacts)):
             turn.move(lease.run, Move(step=lease.step, attempt=None, ordinal=ordinal))
         turn.move(lease.run, _from_running(lease.step, queued.attempt, StepStatus.COMPLETED))

@@ -4,6 +4,7 @@ Faithful to the SQL functions of adapters/postgres, so that what holds here hold
 tests/contract/test_step_queue.py. One event loop, no awaits: every operation is atomic by itself.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -146,6 +147,8 @@ class MemoryTables:
         self.artifacts: dict[Place, tuple[ProducedArtifact, ...]] = {}
         self.tries: list[FailedTry] = []
         self.filed: dict[tuple[Tenant, str, str, str], tuple[Fingerprint, Place]] = {}
+        self.removed: set[tuple[Tenant, str, str, str]] = set()
+        self.removals: Counter[tuple[Tenant, str]] = Counter()
         self.requests: dict[tuple[Tenant, str, str], EarlierAnswer] = {}
         self.engines: dict[EngineNo, float] = {}
         self.engines_ever = 0
