@@ -47,7 +47,7 @@ class CacheStats:
 
 
 class CacheFilter(TypedDict, total=False):
-    """Which cache entries to list; every condition that is given must hold; `step_id` needs `workflow_name`."""
+    """Which cache entries to list; every condition that is given must hold."""
 
     workflow_name: str
     step_id: str

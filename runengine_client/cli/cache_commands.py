@@ -13,7 +13,7 @@ from runengine_client.client import RunEngineClient
 cache_app = typer.Typer(no_args_is_help=True, help="Look into the step cache and remove what should not be reused.")
 
 Workflow = Annotated[str, typer.Option("--workflow", help="Of this workflow only.", show_default=False)]
-Step = Annotated[str, typer.Option("--step", help="Of this step only; needs --workflow.", show_default=False)]
+Step = Annotated[str, typer.Option("--step", help="Of this step only.", show_default=False)]
 Key = Annotated[str, typer.Argument(help="workflow:step:inputHash, as `steps` and `cache list` show it.")]
 
 MOMENTS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z")

@@ -3,12 +3,11 @@
 from datetime import UTC, datetime, timedelta
 
 from runengine_server.domain.caller import Caller, Scope
-from runengine_server.domain.errors import FieldViolation
 from runengine_server.domain.ids import RunKey, StepNo
 from runengine_server.domain.json_value import JsonValue
 from runengine_server.ports.cache_admin import EntryPosition, FiledEntry
 from runengine_server.service.authorization import require
-from runengine_server.service.cache_keys import ManageCache, refuse
+from runengine_server.service.cache_keys import ManageCache
 from runengine_server.service.messages import CacheEntryPage, ListCacheEntriesRequest
 from runengine_server.service.page_tokens import decode_page_token, encode_page_token, page_size
 
@@ -28,8 +27,6 @@ async def list_cache_entries(cache: ManageCache, caller: Caller, request: ListCa
     """
     require(caller, Scope.CACHE_ADMIN)
     limit = page_size(request.page_size)
-    if request.step_id and not request.workflow_name:
-        refuse([FieldViolation(field="workflowName", description="is required with stepId")])
     bound_to: dict[str, JsonValue] = {
         "list": "cache",
         "tenant": caller.tenant,

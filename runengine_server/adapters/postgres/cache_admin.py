@@ -55,11 +55,11 @@ class PostgresCacheAdmin:
     ) -> Sequence[FiledEntry]:
         """See the port."""
         place = after or _BEFORE_ALL
-        arguments: list[object] = [tenant, place.created_at, place.run, place.step, limit]
+        arguments: list[object] = [tenant, place.created_at, place.run, place.step, limit, step_id]
         query = "step_cache_list"
         if workflow_name:
             query = "step_cache_workflow_list"
-            arguments += [workflow_name, step_id]
+            arguments.append(workflow_name)
         rows = await self._database.fetch(sql(query), *arguments)
         return [
             entry

@@ -232,7 +232,7 @@ async def test_the_newest_are_found_by_index(world: Any) -> None:
         """)
         statement = await connection.prepare(sql("step_cache_list"))
         far = await connection.fetchval("SELECT now()")
-        plan = str(await statement.explain("acme", far, 0, 0, 50))
+        plan = str(await statement.explain("acme", far, 0, 0, 50, ""))
     assert "step_cache_newest" in plan
     assert '"Node Type": "Seq Scan", "Relation Name": "step_cache"' not in plan
 

@@ -24,14 +24,14 @@ INSERT INTO audit_log (tenant, principal, action, target)
 VALUES ($1, $2, $3, $4)
 
 -- name: step_cache_list
--- A tenant's entries behind a position, newest first; walks step_cache_newest.
+-- A tenant's entries behind a position, newest first, unless $6 is empty of that step; walks step_cache_newest.
 SELECT
     k.workflow_name, k.step_id, k.input_hash, k.skill_id, k.cache_version, k.cache_epoch, k.created_at, k.run, k.step,
     r.id AS run_id
 FROM (
     SELECT k.*
     FROM step_cache AS k
-    WHERE k.tenant = $1 AND k.step >= 0
+    WHERE k.tenant = $1 AND k.step >= 0 AND ($6 = '' OR k.step_id = $6)
         AND (k.created_at, k.run, k.step) < ($2::timestamptz, $3::bigint, $4::smallint)
     ORDER BY k.created_at DESC, k.run DESC, k.step DESC
     LIMIT $5
@@ -40,14 +40,14 @@ LEFT JOIN runs AS r ON r.run = k.run
 ORDER BY k.created_at DESC, k.run DESC, k.step DESC
 
 -- name: step_cache_workflow_list
--- As step_cache_list for one workflow ($6) and, unless empty, step ($7): reads those entries and sorts them.
+-- As step_cache_list for one workflow ($7): reads those entries and sorts them.
 SELECT
     k.workflow_name, k.step_id, k.input_hash, k.skill_id, k.cache_version, k.cache_epoch, k.created_at, k.run, k.step,
     r.id AS run_id
 FROM (
     SELECT k.*
     FROM step_cache AS k
-    WHERE k.tenant = $1 AND k.workflow_name = $6 AND ($7 = '' OR k.step_id = $7) AND k.step >= 0
+    WHERE k.tenant = $1 AND k.workflow_name = $7 AND ($6 = '' OR k.step_id = $6) AND k.step >= 0
         AND (k.created_at, k.run, k.step) < ($2::timestamptz, $3::bigint, $4::smallint)
     ORDER BY k.created_at DESC, k.run DESC, k.step DESC
     LIMIT $5
