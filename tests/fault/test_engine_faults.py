@@ -122,6 +122,31 @@ async def test_a_rebuild_survives_its_engine(fleet: Fleet) -> None:
     await fleet.check(unchanged=before)
 
 
+async def test_a_retry_survives_its_engine(fleet: Fleet) -> None:
+    """kill -9 in the middle of a retry: it completes and repeats nothing that was finished before, in either run."""
+    engine = fleet.start()
+    async with engine.process.client() as client:
+        await client.register_workflow(workflow("retried", DIAMOND, ms=400))
+        first = await client.start("retried", {"salt": 6})
+        await until(lambda: _calls(fleet, first, 2), "the first step is done and another runs")
+        await first.cancel()
+        assert await fleet.watch(first) is RunStatus.CANCELLED
+        before = await fleet.fingerprints(first.id)
+        again = await client.retry(first.id, request_id="again")
+        fleet.acknowledged.append(Acknowledged(run_id=again.id))
+        await until(lambda: _calls(fleet, again, 1), "a step of the retry runs")
+        engine.process.kill()
+        assert any(again.id in key for key in fleet.skills.open_calls()), "it died in the middle"
+        await _in_thread(engine.restart)
+        repeated = await client.retry(first.id, request_id="again")
+        assert repeated.id == again.id
+        assert await fleet.watch(again) is RunStatus.COMPLETED
+        sources = {step.step_id: step.output_source.name for step in await again.steps()}
+    assert sources == {"s0": "BASE_RUN", "s1": "EXECUTED", "s2": "EXECUTED", "s3": "EXECUTED"}
+    assert not [record for record in fleet.skills.ledger() if record.key.startswith(f"{again.id}/s0/")]
+    await fleet.check(unchanged=before)
+
+
 async def test_engines_are_killed_all_the_time(fleet: Fleet, recorded) -> None:
     """kill -9 of one of two engines every few seconds under load: every run that was acknowledged completes."""
     places = [fleet.start(), fleet.start()]
