@@ -252,9 +252,11 @@ class _Planner:
         differing: dict[StepNo, StepInput] = {}
         for step, now in inputs.items():
             base = self._results.get(step)
+            if base is None:
+                continue
             if isinstance(now, Failure):
                 self._changes[step] = shown_pointers([str((now.details or {}).get("pointer", ""))])
-            elif base is not None and now.hash != base.input_hash:
+            elif now.hash != base.input_hash:
                 differing[step] = now
                 places.update(self._base_inputs.places(self._base_step[step]))
         yield from self._fetch(places)
