@@ -1,11 +1,12 @@
 """Part of the composition: who hears, in this process and in others, that there is work, news or an end to it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from runengine_server.adapters.postgres.event_hints import PostgresHints
 from runengine_server.adapters.telemetry.observer_group import ObserverGroup
-from runengine_server.domain.ids import RunKey
+from runengine_server.domain.ids import RunKey, StepNo
 from runengine_server.domain.plan import RebuildPlan
 from runengine_server.ports.run_store import RunFacts
 from runengine_server.scheduler.scheduler import Scheduler
@@ -18,11 +19,11 @@ class Signals:
     hints: PostgresHints
     scheduler: Scheduler | None = None
 
-    def run_created(self, facts: RunFacts, plan: RebuildPlan, *, has_ready_steps: bool) -> None:
+    def run_created(self, facts: RunFacts, plan: RebuildPlan, ready: Sequence[StepNo]) -> None:
         """A run exists."""
         assert self.scheduler is not None, "set before anything is served"
-        self.scheduler.run_created(facts, plan, has_ready_steps=has_ready_steps)
-        if has_ready_steps and self.scheduler.is_busy:
+        self.scheduler.run_created(facts, plan, ready)
+        if ready and self.scheduler.is_busy:
             self.hints.announce_ready(is_local=False)
 
     def run_cancelled(self, run: RunKey) -> None:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import sha256
+from typing import NewType
 
 from runengine_server.domain.artifact import ProducedArtifact
 from runengine_server.domain.ids import RunId, RunKey, StepId, StepNo, Tenant
@@ -31,14 +33,37 @@ class Fingerprint:
     cache_epoch: str
 
 
+FlightId = NewType("FlightId", bytes)
+"""Names a (tenant, key, fingerprint): the first half of its SHA-256."""
+
+FLIGHT_ID_BYTES = 16
+
+Claimant = tuple[RunKey, StepNo]
+"""The step that asks in order to execute on a miss, and so to lead the flight or to follow its leader."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheQuery:
-    """A key to look up, with the fingerprint an entry must have, and whether its artifacts must still be there."""
+    """A key to look up: the fingerprint an entry must have, and whether its artifacts must still be there.
+
+    A `claimant` will execute where there is no entry.
+    """
 
     key: CacheKey
     fingerprint: Fingerprint
     hot_ttl_s: int
     verify_artifacts: bool = False
+    claimant: Claimant | None = None
+
+    @property
+    def flight(self) -> FlightId:
+        """The flight of this key and fingerprint."""
+        key, fingerprint = self.key, self.fingerprint
+        parts = (
+            key.tenant, key.workflow_name, key.step_id, key.input_hash,
+            fingerprint.skill_id, fingerprint.cache_version, fingerprint.cache_epoch,
+        )  # fmt: skip
+        return FlightId(sha256("\0".join(parts).encode()).digest()[:FLIGHT_ID_BYTES])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +113,14 @@ class CacheMiss:
     generation: int | None = field(default=None, compare=False)
 
 
-CacheAnswer = CacheHit | CacheMiss
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheFlight:
+    """The cache has no usable entry yet: another step executes it right now. Only a claimant is told."""
+
+    flight: FlightId
+
+
+CacheAnswer = CacheHit | CacheMiss | CacheFlight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

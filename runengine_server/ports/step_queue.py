@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Protocol
 
 from runengine_server.domain.artifact import ProducedArtifact
-from runengine_server.domain.cache import CacheDecision, Fingerprint
+from runengine_server.domain.cache import CacheDecision, CacheMiss, CacheQuery, Fingerprint, FlightId
 from runengine_server.domain.failure import Failure
 from runengine_server.domain.ids import EngineNo, RunKey, StepNo
 from runengine_server.domain.states import OutputSource, RunStatus
@@ -13,13 +14,17 @@ from runengine_server.domain.states import OutputSource, RunStatus
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A time-limited right to run one attempt; `epoch` grows with each lease of the step and fences late results."""
+    """A time-limited right to run one attempt; `epoch` grows with each lease of the step and fences late results.
+
+    `is_follower`: the step has waited for another run's identical step; what it now finds in the cache is joined.
+    """
 
     run: RunKey
     step: StepNo
     epoch: int
     attempt: int
     lease_losses: int
+    is_follower: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ class StepExecuted:
     decision: CacheDecision
     dependents: Dependents
     filing: CacheFiling | None
+    flight: FlightId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +75,7 @@ class StepReused:
     output_hash: str
     decision: CacheDecision | None
     dependents: Dependents
+    flight: FlightId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,15 +120,37 @@ class EndedRun:
     failure: Failure | None
 
 
+@dataclass(frozen=True, slots=True)
+class CacheQuestion:
+    """What a step will ask the cache when it is leased; the query's claimant is the step.
+
+    `is_step_known`: some success of the step is known to have been filed, so that a miss is not NEVER_SEEN.
+    """
+
+    query: CacheQuery
+    is_step_known: bool
+
+
+class Following(IntEnum):
+    """What became of a lease that was to be given up for a flight."""
+
+    FLIGHT_ENDED = 0
+    WAITING = 1
+    LEASE_LOST = 2
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """What one tick did: which completions were accepted (same order), what was leased, which runs began and ended.
 
-    `next_available_s`: when nothing was leased, seconds until a delayed step is available; None when there is none.
+    `misses`, one for each lease: the cache has nothing for the step, which from now on leads its flight; None where no
+    question was asked, and where the cache must be asked. `next_available_s`: seconds until there may be more to lease
+    although nothing ends until then, 0 for at once; None when there is nothing.
     """
 
     accepted: Sequence[bool]
     leases: Sequence[Lease]
+    misses: Sequence[CacheMiss | None]
     begun: Sequence[RunKey]
     ended: Sequence[EndedRun]
     next_available_s: float | None
@@ -130,14 +159,33 @@ class Turn:
 class StepQueue(Protocol):
     """Leases and completions; every operation is one transaction, bounded in time."""
 
-    async def tick(self, engine: EngineNo, completions: Sequence[Completion], capacity: int) -> Turn:
+    async def tick(
+        self,
+        engine: EngineNo,
+        completions: Sequence[Completion],
+        capacity: int,
+        questions: Sequence[CacheQuestion] = (),
+    ) -> Turn:
         """Commit completions, ready their dependents and lease up to `capacity` steps.
+
+        `questions`, in order of run and step, are answered for steps that this tick leases.
 
         Atomic with: results, outputs, artifacts, cache entries, events, progress.
         Idempotent by: engine and epoch; a completion whose lease is gone is not accepted and changes nothing.
 
         Raises:
             UnavailableError: the outcome is unknown; call again with the same completions.
+        """
+
+    async def follow(self, engine: EngineNo, waits: Sequence[tuple[Lease, FlightId]]) -> Sequence[Following]:
+        """Give up leases whose identical step another run executes: each step waits, ready, for the end of that flight.
+
+        Where the flight has ended meanwhile the lease is kept, and the cache must be asked again.
+
+        Atomic with: an event that names the leader.
+
+        Raises:
+            UnavailableError: the outcome is unknown; what was given up is no longer owned.
         """
 
     async def hold(self, engine: EngineNo, lease: Lease) -> None:

@@ -125,6 +125,7 @@ class AttemptRunner:
                 output_hash=step.output_hash,
                 decision=step.decision,
                 dependents=self._timeouts.dependents(step.context.compiled, step.lease.step),
+                flight=step.flight,
             ),
             context=step.context,
             value=step.value,
@@ -223,6 +224,7 @@ class AttemptRunner:
                 )
                 if is_filed
                 else None,
+                flight=step.flight,
             ),
             context=context,
             duration_ms=duration_ms,

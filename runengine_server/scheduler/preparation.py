@@ -1,29 +1,49 @@
 """From leases to decisions: resolve inputs, compare with the base, ask the cache; all of it in batches."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
-from runengine_server.domain.cache import CacheAnswer, CacheDecision, CacheHit, CacheKey, CacheQuery, Fingerprint
+from runengine_server.domain.cache import (
+    CacheAnswer,
+    CacheDecision,
+    CacheFlight,
+    CacheHit,
+    CacheKey,
+    CacheMiss,
+    CacheQuery,
+    Claimant,
+    Fingerprint,
+    FlightId,
+)
 from runengine_server.domain.failure import Failure
 from runengine_server.domain.ids import RunKey, StepId, StepNo
 from runengine_server.domain.states import CacheMode, CacheOutcome, MissReason, OutputSource, PlanAction
 from runengine_server.domain.workflow import StepDefinition
 from runengine_server.planner.binding import hit_decision, hit_source
-from runengine_server.planner.decision import ExecuteNow, KnownResult, LookUp, ReuseBase, decide, step_cache_mode
+from runengine_server.planner.decision import (
+    Decision,
+    ExecuteNow,
+    KnownResult,
+    LookUp,
+    ReuseBase,
+    decide,
+    step_cache_mode,
+)
 from runengine_server.planner.step_input import RunScope, StepInput, StepValue, resolve_input
 from runengine_server.ports.clock import Clock
 from runengine_server.ports.output_cache import OutputCache
 from runengine_server.ports.skill_runner import SkillRunner
-from runengine_server.ports.step_queue import Lease
+from runengine_server.ports.step_queue import CacheQuestion, Lease
+from runengine_server.scheduler.known_steps import KnownSteps
 from runengine_server.scheduler.run_contexts import RunContext, RunContexts
 from runengine_server.scheduler.values import Place, StepValues
 
 
 @dataclass(frozen=True, slots=True)
 class Execute:
-    """The step calls its skill; `generation` is that of the cache's miss (`CacheEntry.generation`)."""
+    """The step calls its skill; `generation` is of the cache's miss (see CacheEntry), `flight` the one it leads."""
 
     lease: Lease
     context: RunContext
@@ -31,6 +51,7 @@ class Execute:
     decision: CacheDecision
     mode: CacheMode
     generation: int | None = None
+    flight: FlightId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +68,16 @@ class Reuse:
     decision: CacheDecision | None
     value: StepValue | None
     size_bytes: int
+    flight: FlightId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Another step executes the very same: this one gives its lease up and waits for the end of the flight."""
+
+    lease: Lease
+    context: RunContext
+    flight: FlightId
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +89,17 @@ class CannotResolve:
     failure: Failure
 
 
-Prepared = Execute | Reuse | CannotResolve
+Prepared = Execute | Reuse | Follow | CannotResolve
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """A step that will ask the cache once it is leased: input and question are known before."""
+
+    context: RunContext
+    input: StepInput
+    mode: CacheMode
+    question: CacheQuestion
 
 
 class Preparation:
@@ -78,6 +119,7 @@ class Preparation:
         self._cache = cache
         self._skills = skills
         self._clock = clock
+        self._known = KnownSteps()
 
     async def prepare(self, leases: Sequence[Lease]) -> list[Prepared]:
         """Decide what to do with each lease; leases of runs that no longer exist are left out.
@@ -91,7 +133,7 @@ class Preparation:
         prepared: list[Prepared] = []
         lookups: list[tuple[Lease, RunContext, StepInput, CacheMode, CacheQuery]] = []
         for lease, context in known:
-            resolved = resolve_input(context.compiled, lease.step, _scope(lease, context, values))
+            resolved = resolve_input(context.compiled, lease.step, _scope(lease.run, context, values))
             if isinstance(resolved, Failure):
                 prepared.append(CannotResolve(lease, context, resolved))
                 continue
@@ -101,6 +143,39 @@ class Preparation:
             prepared += [self._after_lookup(*lookup, answer) for lookup, answer in zip(lookups, answers, strict=True)]
         return prepared
 
+    def foresee(self, place: Place, context: RunContext, values: Mapping[Place, StepValue]) -> Foreseen | None:
+        """What a step that is not leased yet will ask the cache, given all that it reads; None if it will not ask."""
+        run, step = place
+        resolved = resolve_input(context.compiled, step, _scope(run, context, values))
+        if isinstance(resolved, Failure):
+            return None
+        decision, mode, version = self._decision_for(step, context, resolved)
+        if not isinstance(decision, LookUp) or version is None or mode is not CacheMode.DEFAULT:
+            return None
+        query = _query(context, context.compiled.workflow.steps[step], resolved, version, place)
+        return Foreseen(context, resolved, mode, CacheQuestion(query, is_step_known=self._known.has(query.key)))
+
+    def after_miss(self, lease: Lease, foreseen: Foreseen, miss: CacheMiss) -> Execute:
+        """The step, leased and asked about in one turn: there is nothing in the cache, and it leads its flight."""
+        query = foreseen.question.query
+        self._known.note(query.key, miss)
+        return Execute(
+            lease, foreseen.context, foreseen.input, _decision(CacheOutcome.MISS, miss.reason), foreseen.mode,
+            miss.generation, query.flight,
+        )  # fmt: skip
+
+    def _decision_for(
+        self, step: StepNo, context: RunContext, resolved: StepInput
+    ) -> tuple[Decision, CacheMode, str | None]:
+        definition = context.compiled.workflow.steps[step]
+        action, reason = context.facts.plan[step]
+        mode = step_cache_mode(context.facts.cache_mode, reason)
+        version = self._skills.availability(definition.skill_id).cache_version
+        # What was planned to be executed is, also when the skill has gone back to the version the base was made with.
+        base = context.base.get(step) if action is PlanAction.UNKNOWN else None
+        known = KnownResult(input_hash=base.input_hash, cache_version=base.cache_version) if base else None
+        return decide(mode, definition.cache_policy, known, resolved.hash, version), mode, version
+
     def _decide(
         self,
         lease: Lease,
@@ -109,15 +184,10 @@ class Preparation:
         prepared: list[Prepared],
         lookups: list[tuple[Lease, RunContext, StepInput, CacheMode, CacheQuery]],
     ) -> None:
-        definition = context.compiled.workflow.steps[lease.step]
-        action, reason = context.facts.plan[lease.step]
-        mode = step_cache_mode(context.facts.cache_mode, reason)
-        version = self._skills.availability(definition.skill_id).cache_version
-        # What was planned to be executed is, also when the skill has gone back to the version the base was made with.
-        base = context.base.get(lease.step) if action is PlanAction.UNKNOWN else None
-        known = KnownResult(input_hash=base.input_hash, cache_version=base.cache_version) if base else None
-        match decide(mode, definition.cache_policy, known, resolved.hash, version):
+        decision, mode, version = self._decision_for(lease.step, context, resolved)
+        match decision:
             case ReuseBase():
+                base = context.base.get(lease.step)
                 assert base is not None, "only a base can be reused"
                 prepared.append(
                     Reuse(
@@ -127,7 +197,8 @@ class Preparation:
                 )  # fmt: skip
             case LookUp():
                 assert version is not None, "an unknown version is never looked up"
-                query = _query(context, definition, resolved, version)
+                claimant = (lease.run, lease.step) if mode is CacheMode.DEFAULT else None
+                query = _query(context, context.compiled.workflow.steps[lease.step], resolved, version, claimant)
                 lookups.append((lease, context, resolved, mode, query))
             case ExecuteNow(outcome, miss_reason):
                 prepared.append(Execute(lease, context, resolved, _decision(outcome, miss_reason), mode))
@@ -141,15 +212,22 @@ class Preparation:
         query: CacheQuery,
         answer: CacheAnswer,
     ) -> Prepared:
+        if isinstance(answer, CacheFlight):
+            return Follow(lease, context, answer.flight)
+        flight = query.flight if query.claimant else None
         if not isinstance(answer, CacheHit):
+            self._known.note(query.key, answer)
             outcome = CacheOutcome.MISS if answer.reason is not None else CacheOutcome.LOOKUP_FAILED
-            return Execute(lease, context, resolved, _decision(outcome, answer.reason), mode, answer.generation)
+            return Execute(lease, context, resolved, _decision(outcome, answer.reason), mode, answer.generation, flight)
         entry = answer.entry
         age_s = max(0.0, (self._clock.now() - entry.created_at).total_seconds())
         value = StepValue(orjson.loads(entry.output), tuple(a.as_selector_value() for a in entry.artifacts))
+        source, decision = hit_source(answer), hit_decision(answer, age_s)
+        if lease.is_follower:
+            source, decision = OutputSource.JOINED, replace(decision, outcome=CacheOutcome.JOINED)
         return Reuse(
-            lease, context, resolved, hit_source(answer), (entry.producer.run, entry.producer.step),
-            entry.fingerprint.cache_version, entry.output_hash, hit_decision(answer, age_s), value, len(entry.output),
+            lease, context, resolved, source, (entry.producer.run, entry.producer.step),
+            entry.fingerprint.cache_version, entry.output_hash, decision, value, len(entry.output), flight,
         )  # fmt: skip
 
 
@@ -174,7 +252,9 @@ def _decision(outcome: CacheOutcome, miss_reason: MissReason | None) -> CacheDec
     return decision
 
 
-def _query(context: RunContext, definition: StepDefinition, resolved: StepInput, version: str) -> CacheQuery:
+def _query(
+    context: RunContext, definition: StepDefinition, resolved: StepInput, version: str, claimant: Claimant | None
+) -> CacheQuery:
     return CacheQuery(
         key=cache_key(context, definition, resolved.hash),
         fingerprint=Fingerprint(
@@ -184,6 +264,7 @@ def _query(context: RunContext, definition: StepDefinition, resolved: StepInput,
         ),
         hot_ttl_s=definition.cache_policy.hot_ttl_s,
         verify_artifacts=definition.verify_artifacts,
+        claimant=claimant,
     )
 
 
@@ -191,8 +272,7 @@ def _reads(lease: Lease, context: RunContext) -> list[Place]:
     return [(lease.run, read) for read in context.compiled.reads[lease.step]]
 
 
-def _scope(lease: Lease, context: RunContext, values: Mapping[Place, StepValue]) -> RunScope:
-    run: RunKey = lease.run
+def _scope(run: RunKey, context: RunContext, values: Mapping[Place, StepValue]) -> RunScope:
     step_no: Mapping[StepId, StepNo] = context.compiled.step_no
     return RunScope(
         trigger=context.facts.payload,

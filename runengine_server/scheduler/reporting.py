@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from runengine_server.domain.cache import CacheKey
 from runengine_server.domain.errors import UnavailableError
 from runengine_server.domain.failure import RUN_DEADLINE_EXCEEDED
 from runengine_server.domain.ids import RunKey
@@ -38,6 +39,11 @@ class Reporting:
         """These runs were failed because their deadline has passed."""
         for context in contexts.values():
             self._observer.run_failed(context.facts.run_id, "", RUN_DEADLINE_EXCEEDED)
+
+    def cache_missed(self, keys: Sequence[CacheKey]) -> None:
+        """The cache has nothing for these keys."""
+        for key in keys:
+            self._observer.cache_miss(key)
 
     def runs_changed(self, runs: Sequence[RunKey]) -> None:
         """These runs have new events."""

@@ -4,9 +4,10 @@ Batching is by back-pressure: whatever settles while a tick is in flight is the 
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import count
 from uuid import uuid4
 
 import anyio
@@ -14,23 +15,32 @@ import anyio
 from runengine_server.domain.cache import CacheEntry
 from runengine_server.domain.errors import UnavailableError
 from runengine_server.domain.events import StepProgress
-from runengine_server.domain.ids import EngineNo, RunKey
+from runengine_server.domain.ids import EngineNo, RunKey, StepNo
 from runengine_server.domain.plan import RebuildPlan
 from runengine_server.ports.output_cache import OutputCache
 from runengine_server.ports.progress import ProgressBoard
 from runengine_server.ports.run_store import RunFacts
-from runengine_server.ports.step_queue import EngineRegistry, Lease, StepQueue, Turn
+from runengine_server.ports.step_queue import EngineRegistry, Following, Lease, StepQueue, Turn
 from runengine_server.scheduler.attempt import AttemptRunner, Settled, internal_failure
 from runengine_server.scheduler.attempts_in_flight import AttemptsInFlight, InFlight
-from runengine_server.scheduler.preparation import CannotResolve, Execute, Preparation, Prepared, Reuse
+from runengine_server.scheduler.foresight import Foresight
+from runengine_server.scheduler.preparation import (
+    CannotResolve,
+    Execute,
+    Follow,
+    Foreseen,
+    Preparation,
+    Prepared,
+    Reuse,
+)
+from runengine_server.scheduler.reaper import Reaper
 from runengine_server.scheduler.reporting import Reporting
 from runengine_server.scheduler.run_contexts import RunContext, RunContexts
 from runengine_server.scheduler.settings import SchedulerSettings
 from runengine_server.scheduler.skill_gates import SkillGates
-from runengine_server.scheduler.values import StepValues
+from runengine_server.scheduler.turns import Turns, retry_s
+from runengine_server.scheduler.values import Place, StepValues
 from runengine_server.scheduler.wakeup import Wakeup
-
-_RETRY_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
 class Scheduler:
@@ -53,10 +63,14 @@ class Scheduler:
         description: str = "",
     ) -> None:
         """Use what the process shares; `description` names the process for operators."""
+        self._in_flight = AttemptsInFlight()
         self._queue = queue
+        self._turns = Turns(queue, reporting)
+        self._reaper = Reaper(registry, contexts, reporting, self._in_flight, settings.lease_s)
         self._registry = registry
         self._contexts = contexts
         self._values = values
+        self._foresight = Foresight(contexts, values, preparation)
         self._preparation = preparation
         self._attempts = attempts
         self._gates = gates
@@ -65,7 +79,6 @@ class Scheduler:
         self._progress = progress
         self._settings = settings
         self._description = description
-        self._in_flight = AttemptsInFlight()
         self._slots_asked_for = 0
         self._settled: list[Settled] = []
         self._wakeup = Wakeup()
@@ -84,11 +97,12 @@ class Scheduler:
         """True when new work had better be taken up by another engine."""
         return self._slots_taken > self._settings.attempts_max // 2
 
-    def run_created(self, facts: RunFacts, plan: RebuildPlan, *, has_ready_steps: bool) -> None:
-        """Take up a new run without waiting for a poll."""
+    def run_created(self, facts: RunFacts, plan: RebuildPlan, ready: Sequence[StepNo]) -> None:
+        """Take up a new run without waiting for a poll; `ready` are the steps that are in the queue."""
         self._contexts.prime(facts)
-        self._reporting.run_created(facts, plan, has_ready_steps=has_ready_steps)
-        if has_ready_steps:
+        self._foresight.run_created(facts, ready)
+        self._reporting.run_created(facts, plan, has_ready_steps=bool(ready))
+        if ready:
             self.wake()
 
     def cancel_attempts(self, runs: Sequence[RunKey]) -> None:
@@ -116,7 +130,7 @@ class Scheduler:
                 tasks.start_soon(self._gates.run, self.wake)
                 tasks.start_soon(self._keep_lease)
                 tasks.start_soon(self._reconcile)
-                tasks.start_soon(self._reap)
+                tasks.start_soon(self._reaper.run, self.wake)
                 await anyio.sleep_forever()
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(self._settings.drain_s):
@@ -143,7 +157,9 @@ class Scheduler:
             self._may_be_ready = False
             self._slots_asked_for += capacity
             try:
-                batch, turn = await self._tick(batch, capacity)
+                foreseen = await self._look_ahead(batch, capacity)
+                questions = self._foresight.questions(foreseen)
+                batch, turn = await self._turns.take(self._engine, batch, capacity, questions)
             except BaseException:
                 self._settled[:0] = batch  # cancelled: sent once more at the end, fenced where it was committed
                 raise
@@ -154,8 +170,11 @@ class Scheduler:
             self._may_be_ready = self._may_be_ready or 0 < capacity <= len(turn.leases)
             await self._commit(batch, turn)
             if fresh:
-                await self._dispatch(fresh, begun=frozenset(turn.begun))
-            wait_s = min(self._settings.poll_s, max(0.001, turn.next_available_s or self._settings.poll_s))
+                await self._dispatch(fresh, turn, foreseen)
+            wait_s = self._settings.poll_s
+            if turn.next_available_s is not None:
+                self._may_be_ready = self._may_be_ready or turn.next_available_s == 0
+                wait_s = min(wait_s, max(0.001, turn.next_available_s))
 
     def _free_slots(self, batch: Sequence[Settled]) -> int:
         """How many steps a tick may lease: what is free, and what its own batch frees."""
@@ -169,42 +188,12 @@ class Scheduler:
         """Attempts in flight but for the backlog of limited skills, which must not keep others from running."""
         return len(self._in_flight) - min(self._gates.backlog, self._settings.backlog_max)
 
-    async def _tick(self, batch: list[Settled], capacity: int) -> tuple[list[Settled], Turn]:
-        """Tick until the database answers; a batch whose reply was lost is sent again and fenced.
-
-        What cannot be stored at all fails, alone; returns the batch as it was committed.
-        """
-        tries, is_replaced = 0, False
-        while True:
-            try:
-                return batch, await self._queue.tick(self._engine, [settled.completion for settled in batch], capacity)
-            except UnavailableError as error:
-                self._reporting.database_unavailable(error)
-            except Exception as error:
-                if len(batch) > 1:
-                    return await self._tick_one_by_one(batch, capacity)
-                self._reporting.turn_failed(error)
-                # Where not even that can be stored the lease is left to the reaper.
-                batch = [] if is_replaced else [internal_failure(settled.completion.lease) for settled in batch]
-                is_replaced = True
-            await anyio.sleep(_RETRY_S[min(tries, len(_RETRY_S) - 1)])
-            tries += 1
-
-    async def _tick_one_by_one(self, batch: Sequence[Settled], capacity: int) -> tuple[list[Settled], Turn]:
-        """Find the completion that cannot be stored by committing each alone; leases come with the last."""
-        committed: list[Settled] = []
-        turns: list[Turn] = []
-        for number, settled in enumerate(batch, 1):
-            done, turn = await self._tick([settled], capacity if number == len(batch) else 0)
-            committed += done
-            turns.append(turn)
-        return committed, Turn(
-            accepted=[is_accepted for turn in turns for is_accepted in turn.accepted],
-            leases=turns[-1].leases,
-            begun=[run for turn in turns for run in turn.begun],
-            ended=[ended for turn in turns for ended in turn.ended],
-            next_available_s=turns[-1].next_available_s,
-        )
+    async def _look_ahead(self, batch: Sequence[Settled], capacity: int) -> Mapping[Place, Foreseen]:
+        try:
+            return await self._foresight.ahead_of(batch, capacity)
+        except UnavailableError as error:
+            self._reporting.database_unavailable(error)
+            return {}
 
     async def _commit(self, batch: Sequence[Settled], turn: Turn) -> None:
         """What becomes true once a batch is committed: values, hot entries, logs, hints."""
@@ -228,15 +217,48 @@ class Scheduler:
 
     # -- attempts
 
-    async def _dispatch(self, leases: Sequence[Lease], *, begun: frozenset[RunKey] = frozenset()) -> None:
+    async def _dispatch(self, leases: Sequence[Lease], turn: Turn, foreseen: Mapping[Place, Foreseen]) -> None:
+        """Start what a turn leased (`leases`: those that are new to this process); what was foreseen goes first."""
+        ready, rest, missed = self._foresight.prepared(foreseen, turn)
+        self._reporting.cache_missed(missed)
+        self._start_all(ready, turn.begun)
+        if len(leases) < len(turn.leases):
+            rest = [lease for lease in rest if lease in set(leases)]
+        if rest:
+            await self._prepare_and_start(rest, turn.begun)
+
+    async def _prepare_and_start(self, leases: Sequence[Lease], begun: Collection[RunKey] = ()) -> None:
         """Prepare leased steps and start those that must execute; `begun` are runs whose first lease this is."""
-        prepared = await self._prepare(leases)
-        self._reporting.runs_begun({step.lease.run: step.context for step in prepared if step.lease.run in begun})
+        while leases:
+            prepared = await self._prepare(leases)
+            self._start_all(prepared, begun)
+            leases = await self._follow([step for step in prepared if isinstance(step, Follow)])
+
+    def _start_all(self, prepared: Sequence[Prepared], begun: Collection[RunKey]) -> None:
+        if begun:
+            self._reporting.runs_begun({step.lease.run: step.context for step in prepared if step.lease.run in begun})
         for step in prepared:
             try:
                 self._begin(step)
             except Exception as error:
                 self._fail_internally(step.lease, error)
+
+    async def _follow(self, steps: Sequence[Follow]) -> Sequence[Lease]:
+        """Give up leases whose identical steps others execute; returns those whose flight has ended meanwhile."""
+        if not steps:
+            return ()
+        for tries in count():
+            try:
+                outcomes = await self._queue.follow(self._engine, [(step.lease, step.flight) for step in steps])
+                break
+            except UnavailableError as error:
+                self._reporting.database_unavailable(error)
+                await anyio.sleep(retry_s(tries))
+        for step, outcome in zip(steps, outcomes, strict=True):
+            if outcome is not Following.FLIGHT_ENDED:
+                self._let_go(step.lease)
+        self._reporting.runs_changed([step.lease.run for step in steps])
+        return [step.lease for step, got in zip(steps, outcomes, strict=True) if got is Following.FLIGHT_ENDED]
 
     def _begin(self, step: Prepared) -> None:
         match step:
@@ -252,6 +274,8 @@ class Scheduler:
                 self._settle(self._attempts.reuse(step))
             case CannotResolve():
                 self._settle(self._attempts.cannot_resolve(step))
+            case Follow():
+                pass  # with all others at once: `_follow`
 
     async def _prepare(self, leases: Sequence[Lease]) -> Sequence[Prepared]:
         """Prepare until the database answers; what cannot be prepared at all fails, alone."""
@@ -264,7 +288,7 @@ class Scheduler:
                 return prepared
             except UnavailableError as error:
                 self._reporting.database_unavailable(error)
-                await anyio.sleep(_RETRY_S[min(tries, len(_RETRY_S) - 1)])
+                await anyio.sleep(retry_s(tries))
                 tries += 1
             except Exception as error:
                 if len(leases) > 1:
@@ -357,24 +381,7 @@ class Scheduler:
                 continue
             self._in_flight.cancel(held_before - owned)
             if unknown := self._in_flight.add(owned - seen):
-                await self._dispatch(unknown)
-
-    async def _reap(self) -> None:
-        """Take back what dead engines held and end runs that are late; any engine does it for all."""
-        while True:
-            await anyio.sleep(min(1.0, self._settings.lease_s / 2))
-            try:
-                reaped = await self._registry.reap()
-                late = await self._registry.enforce_deadlines()
-                self._in_flight.cancel_runs(late)
-                self._reporting.runs_changed([*reaped, *late])
-                if reaped:
-                    self.wake()
-                self._reporting.deadlines_passed(await self._contexts.get(late))
-            except UnavailableError as error:
-                self._reporting.database_unavailable(error)
-            except Exception as error:
-                self._reporting.turn_failed(error)
+                await self._prepare_and_start(unknown)
 
     async def _retire(self) -> None:
         """Commit what has settled and hand the rest back; what this cannot do, others do when the lease ends."""

@@ -32,6 +32,11 @@ class StepValues:
             _, (_, dropped) = self._values.popitem(last=False)
             self._bytes -= dropped
 
+    def peek(self, place: Place) -> StepValue | None:
+        """A value that is at hand."""
+        kept = self._values.get(place)
+        return kept[0] if kept else None
+
     async def get(self, places: Iterable[Place]) -> Mapping[Place, StepValue]:
         """The values of steps that have finished successfully; those that have not are left out.
 

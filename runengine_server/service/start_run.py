@@ -206,7 +206,7 @@ async def _store(
     created = await start.store.create(new)
     if not isinstance(created, CreatedRun):
         return repeated_answer(created, call.key)
-    start.signal.run_created(_facts(draft, created.run, plan), plan, has_ready_steps=bool(new.ready))
+    start.signal.run_created(_facts(draft, created.run, plan), plan, [step for step, _ in new.ready])
     return answer
 
 

@@ -14,7 +14,7 @@ from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheMiss, Ca
 from runengine_server.domain.caller import Caller, Scope
 from runengine_server.domain.errors import UnavailableError
 from runengine_server.domain.events import StepsSummary
-from runengine_server.domain.ids import EngineNo, RunId, RunKey, Tenant
+from runengine_server.domain.ids import EngineNo, RunId, RunKey, StepNo, Tenant
 from runengine_server.domain.plan import RebuildPlan
 from runengine_server.domain.run import Run
 from runengine_server.ports.run_reader import RunIdentity, RunRow
@@ -113,9 +113,9 @@ class Engine:
 
     # -- WorkSignal: this process at once, the others by hint, of which some are lost
 
-    def run_created(self, facts: RunFacts, plan: RebuildPlan, *, has_ready_steps: bool) -> None:
+    def run_created(self, facts: RunFacts, plan: RebuildPlan, ready: Sequence[StepNo]) -> None:
         """See the port."""
-        self.scheduler.run_created(facts, plan, has_ready_steps=has_ready_steps)
+        self.scheduler.run_created(facts, plan, ready)
         for other in self._hinted():
             other.scheduler.wake()
 

@@ -20,7 +20,7 @@ from runengine_server.domain.states import CacheTier, RunStatus
 from runengine_server.domain.workflow import Workflow
 from runengine_server.ports.run_store import CreatedRun, EarlierAnswer, NewRun
 from runengine_server.ports.skill_runner import SkillCall
-from runengine_server.ports.step_queue import Completion, StepExecuted, Turn
+from runengine_server.ports.step_queue import CacheQuestion, Completion, StepExecuted, Turn
 from runengine_server.ports.workflow_store import WorkflowVersion
 
 from ..support.random_workflows import WORKFLOW_NAME
@@ -112,9 +112,15 @@ class SeenStepQueue(MemoryStepQueue):
         super().__init__(tables)
         self._world = world
 
-    async def tick(self, engine: EngineNo, completions: Sequence[Completion], capacity: int) -> Turn:
+    async def tick(
+        self,
+        engine: EngineNo,
+        completions: Sequence[Completion],
+        capacity: int,
+        questions: Sequence[CacheQuestion] = (),
+    ) -> Turn:
         """See the port."""
-        turn = await super().tick(engine, completions, capacity)
+        turn = await super().tick(engine, completions, capacity, questions)
         for completion, is_accepted in zip(completions, turn.accepted, strict=True):
             lease = completion.lease
             self._world.trace.note("settle", engine, *_place(lease), type(completion).__name__, is_accepted)

@@ -55,7 +55,8 @@ def test_tasks_belong_to_groups() -> None:
         path
         for path in source.modules()
         for name, _ in source.calls(path)
-        if name.endswith("ensure_future") or (name.endswith("create_task") and not name.startswith(("tasks.", "self._tasks.")))
+        if name.endswith("ensure_future")
+        or (name.endswith("create_task") and not name.startswith(("tasks.", "self._tasks.")))
     }
     assert starters <= set(BARE_TASKS)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheHit, CacheQuery
+from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheHit, CacheMiss, CacheQuery
 from runengine_server.domain.states import CacheTier
 from runengine_server.ports.observer import Observer
 from runengine_server.ports.output_cache import OutputCache
@@ -31,7 +31,7 @@ class ObservedOutputCache:
             if isinstance(answer, CacheHit):
                 self.hits[answer.tier] += 1
                 self._observer.cache_hit(query.key, answer.tier)
-            else:
+            elif isinstance(answer, CacheMiss):
                 self.misses += 1
                 self._observer.cache_miss(query.key)
         return answers

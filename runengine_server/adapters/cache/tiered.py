@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from runengine_server.adapters.cache.write_queue import HotWrite, WriteQueue
-from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheHit, CacheMiss, CacheQuery
+from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheFlight, CacheHit, CacheMiss, CacheQuery
 from runengine_server.domain.ids import Tenant
 from runengine_server.ports.output_cache import OutputCache
 
@@ -67,7 +67,9 @@ class TieredOutputCache:
             return answers
         for at, answer in zip(rest, await self._cold.lookup([queries[at] for at in rest]), strict=True):
             hot_answer = answers[at]
-            if isinstance(answer, CacheHit):
+            if isinstance(answer, CacheFlight):
+                answers[at] = answer
+            elif isinstance(answer, CacheHit):
                 entry = replace(answer.entry, generation=generations[at])
                 answers[at] = CacheHit(entry=entry, tier=answer.tier)
                 is_promotion = not _is_outdated(hot_answer)
@@ -130,4 +132,4 @@ def _is_current(answer: CacheAnswer, generation: int) -> bool:
 
 def _is_outdated(answer: CacheAnswer) -> bool:
     """True for a hot value that gives way to the cold tier's: of another generation or another fingerprint."""
-    return isinstance(answer, CacheHit) or answer.reason is not None
+    return isinstance(answer, CacheHit) or (isinstance(answer, CacheMiss) and answer.reason is not None)

@@ -18,6 +18,7 @@ from runengine_server.domain.ids import EngineNo, RunKey, StepNo
 from runengine_server.domain.states import OutputSource, RunStatus, StepStatus
 from runengine_server.ports.step_queue import (
     AttemptFailed,
+    CacheQuestion,
     Completion,
     Dependents,
     EndedRun,
@@ -56,7 +57,13 @@ class MemoryStepQueue:
         """Lease from `tables`."""
         self._tables = tables
 
-    async def tick(self, engine: EngineNo, completions: Sequence[Completion], capacity: int) -> Turn:
+    async def tick(
+        self,
+        engine: EngineNo,
+        completions: Sequence[Completion],
+        capacity: int,
+        questions: Sequence[CacheQuestion] = (),
+    ) -> Turn:
         """See the port."""
         tables = self._tables
         turn = _Turn(engine, tables.now())
@@ -78,6 +85,7 @@ class MemoryStepQueue:
         ended += [key for key in turn.failing if tables.settle_run(tables.runs[key])]
         return Turn(
             accepted=accepted,
+            misses=[None] * len(turn.leases),
             leases=turn.leases,
             begun=begun,
             ended=[_ended(tables.runs[key]) for key in ended],

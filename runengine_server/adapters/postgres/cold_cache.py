@@ -1,7 +1,7 @@
 """The cold tier of the step cache: what completed steps filed, found in one round trip."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import asyncpg
 
@@ -9,7 +9,15 @@ from runengine_server.adapters.postgres.database import Database
 from runengine_server.adapters.postgres.encoding import decode_body
 from runengine_server.adapters.postgres.queries import sql
 from runengine_server.adapters.postgres.run_store import produced_artifact
-from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheHit, CacheMiss, CacheQuery, Producer
+from runengine_server.domain.cache import (
+    CacheAnswer,
+    CacheEntry,
+    CacheFlight,
+    CacheHit,
+    CacheMiss,
+    CacheQuery,
+    Producer,
+)
 from runengine_server.domain.ids import RunId, Tenant
 from runengine_server.domain.states import CacheTier, MissReason
 
@@ -41,12 +49,33 @@ class PostgresOutputCache:
         answers: list[CacheAnswer] = []
         for at in range(0, len(queries), KEYS_MAX):
             batch = queries[at : at + KEYS_MAX]
+            led_by_others = await self._claim(batch)
             rows = await self._database.fetch(sql("step_cache_find"), *_columns(batch))
             if sum(len(row["body"]) for row in rows if row["body"] is not None) > _INLINE_BYTES_MAX:
-                answers += await asyncio.to_thread(_answers, batch, rows)
+                found = await asyncio.to_thread(_answers, batch, rows)
             else:
-                answers += _answers(batch, rows)
+                found = _answers(batch, rows)
+            answers += [
+                CacheFlight(flight=query.flight) if query in led_by_others and isinstance(answer, CacheMiss) else answer
+                for query, answer in zip(batch, found, strict=True)
+            ]
         return answers
+
+    async def _claim(self, queries: Sequence[CacheQuery]) -> Collection[CacheQuery]:
+        """Let claimants lead their flights; returns the queries whose flight another step leads.
+
+        Before the look-up: what a leader filed that ended meanwhile is found by it.
+        """
+        claims = [query for query in queries if query.claimant is not None]
+        if not claims:
+            return ()
+        is_leading = await self._database.fetchval(
+            sql("flights_claim"),
+            [query.flight for query in claims],
+            [query.claimant[0] for query in claims if query.claimant],
+            [query.claimant[1] for query in claims if query.claimant],
+        )
+        return {query for query, leads in zip(claims, is_leading, strict=True) if not leads}
 
     async def generations(self, workflows: Sequence[tuple[Tenant, str]]) -> Sequence[int]:
         """How many removals there were from each tenant's workflow, in the order asked."""

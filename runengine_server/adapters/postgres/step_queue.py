@@ -9,11 +9,14 @@ from runengine_server.adapters.postgres.database import Database
 from runengine_server.adapters.postgres.encoding import decode_failure
 from runengine_server.adapters.postgres.queries import sql
 from runengine_server.adapters.postgres.tick_arguments import tick_arguments
+from runengine_server.domain.cache import CacheMiss, FlightId
 from runengine_server.domain.ids import EngineNo, RunKey
-from runengine_server.domain.states import RunStatus
+from runengine_server.domain.states import MissReason, RunStatus
 from runengine_server.ports.step_queue import (
+    CacheQuestion,
     Completion,
     EndedRun,
+    Following,
     Lease,
     Turn,
 )
@@ -33,17 +36,40 @@ class PostgresStepQueue:
         self._database = database
         self._tick = sql("step_queue_tick")
 
-    async def tick(self, engine: EngineNo, completions: Sequence[Completion], capacity: int) -> Turn:
+    async def tick(
+        self,
+        engine: EngineNo,
+        completions: Sequence[Completion],
+        capacity: int,
+        questions: Sequence[CacheQuestion] = (),
+    ) -> Turn:
         """See the port."""
-        row = await self._database.fetchrow(self._tick, engine, capacity, *tick_arguments(completions))
+        order = sorted(range(len(completions)), key=lambda at: completions[at].lease.run)
+        arguments = tick_arguments([completions[at] for at in order], questions)
+        row = await self._database.fetchrow(self._tick, engine, capacity, *arguments)
         assert row is not None
+        accepted = dict(zip(order, row["is_accepted"] or (), strict=True))
+        leases = _leases(row)
         return Turn(
-            accepted=row["is_accepted"] or (),
-            leases=_leases(row),
+            accepted=[accepted[at] for at in range(len(completions))],
+            leases=leases,
+            misses=_misses(row) if row["l_miss"] else [None] * len(leases),
             begun=row["begun"],
             ended=_ended(row),
             next_available_s=None if row["next_available_ms"] is None else row["next_available_ms"] / 1000,
         )
+
+    async def follow(self, engine: EngineNo, waits: Sequence[tuple[Lease, FlightId]]) -> Sequence[Following]:
+        """See the port."""
+        outcomes = await self._database.fetchval(
+            sql("step_queue_follow"),
+            engine,
+            [lease.run for lease, _ in waits],
+            [lease.step for lease, _ in waits],
+            [lease.epoch for lease, _ in waits],
+            [flight for _, flight in waits],
+        )
+        return [Following(outcome) for outcome in outcomes]
 
     async def hold(self, engine: EngineNo, lease: Lease) -> None:
         """See the port."""
@@ -91,6 +117,7 @@ class PostgresEngineRegistry:
 
     async def reap(self) -> Sequence[RunKey]:
         """See the port."""
+        await self._database.fetchval(sql("flights_reap"), _BATCH)
         concerned: list[RunKey] = []
         while reaped := await self._database.fetchval(sql("engines_reap"), LEASE_LOSSES_MAX, _BATCH):
             concerned += reaped
@@ -111,7 +138,22 @@ class PostgresEngineRegistry:
 def _leases(row: asyncpg.Record) -> list[Lease]:
     return [
         Lease(*lease)
-        for lease in zip(row["l_run"], row["l_step"], row["l_epoch"], row["l_attempt"], row["l_losses"], strict=True)
+        for lease in zip(
+            row["l_run"],
+            row["l_step"],
+            row["l_epoch"],
+            row["l_attempt"],
+            row["l_losses"],
+            row["l_is_follower"],
+            strict=True,
+        )
+    ]
+
+
+def _misses(row: asyncpg.Record) -> list[CacheMiss | None]:
+    return [
+        None if reason is None else CacheMiss(reason=MissReason(reason), generation=generation)
+        for reason, generation in zip(row["l_miss"], row["l_generation"], strict=True)
     ]
 
 

@@ -165,7 +165,9 @@ async def test_time_of_a_step_that_was_taken_over(world: World) -> None:
     await world.lease()
     await world.database.fetch("SELECT leases_release($1, false, 5, 100)", world.engine)
     # as if the first leases had been an hour before
-    await world.database.fetch("UPDATE run_events SET occurred_at = occurred_at - interval '1 hour' WHERE to_status = 3")
+    await world.database.fetch(
+        "UPDATE run_events SET occurred_at = occurred_at - interval '1 hour' WHERE to_status = 3"
+    )
     again = await world.lease()
     assert [lease.epoch for lease in again] == [2, 2]
     running = (await steps_of(world, base))["s0"]

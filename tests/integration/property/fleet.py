@@ -22,7 +22,7 @@ from runengine_server.domain.ids import EngineNo, RunId, RunKey, StepNo
 from runengine_server.domain.plan import RebuildPlan
 from runengine_server.domain.states import OutputSource, RunStatus, StepStatus, TriggerType
 from runengine_server.ports.run_store import CreatedRun, EarlierAnswer, NewRun, RunFacts
-from runengine_server.ports.step_queue import Completion, StepExecuted, Turn
+from runengine_server.ports.step_queue import CacheQuestion, Completion, StepExecuted, Turn
 from runengine_server.scheduler.assembly import assemble_scheduler
 from runengine_server.scheduler.scheduler import Scheduler
 from runengine_server.scheduler.settings import SchedulerSettings
@@ -85,9 +85,15 @@ class SeenStepQueue(PostgresStepQueue):
         super().__init__(database)
         self.filed: list[tuple[StepExecuted, float]] = []
 
-    async def tick(self, engine: EngineNo, completions: Sequence[Completion], capacity: int) -> Turn:
+    async def tick(
+        self,
+        engine: EngineNo,
+        completions: Sequence[Completion],
+        capacity: int,
+        questions: Sequence[CacheQuestion] = (),
+    ) -> Turn:
         """See the port."""
-        turn = await super().tick(engine, completions, capacity)
+        turn = await super().tick(engine, completions, capacity, questions)
         for completion, is_accepted in zip(completions, turn.accepted, strict=True):
             if is_accepted and isinstance(completion, StepExecuted) and completion.filing is not None:
                 self.filed.append((completion, time.time()))
@@ -213,9 +219,9 @@ class _Signal:
 
     schedulers: list[Scheduler]
 
-    def run_created(self, facts: RunFacts, plan: RebuildPlan, *, has_ready_steps: bool) -> None:
+    def run_created(self, facts: RunFacts, plan: RebuildPlan, ready: Sequence[StepNo]) -> None:
         for scheduler in self.schedulers:
-            scheduler.run_created(facts, plan, has_ready_steps=has_ready_steps)
+            scheduler.run_created(facts, plan, ready)
 
     def run_cancelled(self, run: RunKey) -> None:
         for scheduler in self.schedulers:

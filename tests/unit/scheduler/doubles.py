@@ -22,7 +22,7 @@ from runengine_server.ports.skill_runner import (
     SkillInfo,
     Succeeded,
 )
-from runengine_server.ports.step_queue import Completion, Lease, Turn
+from runengine_server.ports.step_queue import CacheQuestion, Completion, Lease, Turn
 
 PATIENCE_S = 10.0
 
@@ -153,11 +153,17 @@ class ScriptedQueue:
     ticks: int = 0
     held: list[Lease] = field(default_factory=list)
 
-    async def tick(self, engine: EngineNo, completions: Sequence[Completion], capacity: int) -> Turn:
+    async def tick(
+        self,
+        engine: EngineNo,
+        completions: Sequence[Completion],
+        capacity: int,
+        questions: Sequence[CacheQuestion] = (),
+    ) -> Turn:
         self.ticks += 1
         if self.before is not None and (wait := self.before(completions)) is not None:
             await wait
-        turn = await self.inner.tick(engine, completions, capacity)
+        turn = await self.inner.tick(engine, completions, capacity, questions)
         self.bell.ring()
         if self.after is not None and (wait := self.after(turn)) is not None:
             await wait

@@ -117,7 +117,7 @@ class Stage:
         self.ids[created.run] = run_id
         if announce:
             facts = (await self.store.facts([created.run]))[created.run]
-            self.scheduler.run_created(facts, plan, has_ready_steps=bool(new.ready))
+            self.scheduler.run_created(facts, plan, [step for step, _ in new.ready])
         return created.run
 
     async def ended(self, *runs: RunKey) -> list[RunStatus]:

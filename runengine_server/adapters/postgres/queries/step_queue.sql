@@ -1,18 +1,13 @@
 -- name: step_queue_tick
 -- One scheduler turn; see the function for what it does and in which order it locks.
 SELECT
-    is_accepted, l_run, l_step, l_epoch, l_attempt, l_losses, begun,
+    is_accepted, l_run, l_step, l_epoch, l_attempt, l_losses, l_is_follower, l_miss, l_generation, begun,
     e_run, e_status, e_duration_ms, e_failed_step, e_error, next_available_ms
-FROM tick(
-    $1, $2,
-    $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-    $13, $14, $15, $16, $17,
-    $18, $19, $20, $21,
-    $22, $23, $24, $25, $26,
-    $27,
-    $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38,
-    $39, $40, $41
-);
+FROM tick($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+
+-- name: step_queue_follow
+-- Gives leases up to wait for the end of a flight; false where it has ended, or the lease is gone.
+SELECT flights_follow($1, $2, $3, $4, $5);
 
 -- name: step_queue_hold
 -- A lease whose attempt waits for a slot of its skill is not overdue, whatever its timeout.
@@ -28,7 +23,7 @@ WHERE run = $1 AND step = $2 AND coalesce(engine, 0) = $3 AND lease_epoch = $4;
 
 -- name: step_queue_owned
 -- What an engine holds; reads the partial index on owned rows.
-SELECT run, step, lease_epoch, attempt, lease_losses
+SELECT run, step, lease_epoch, attempt, lease_losses, is_follower
 FROM step_queue
 WHERE engine = $1;
 
@@ -61,6 +56,14 @@ SELECT engines_reap($1, $2);
 -- name: leases_reap
 -- Takes back leases held far beyond their attempt's timeout, and those of engines that no longer exist.
 SELECT leases_reap($1, $2, $3);
+
+-- name: flights_claim
+-- Which of these steps lead their flights.
+SELECT flights_claim($1, $2, $3);
+
+-- name: flights_reap
+-- Ends flights whose leader is gone, and wakes steps that wait for none; there is hardly ever one.
+SELECT flights_reap($1);
 
 -- name: deadlines_enforce
 -- Fails runs that are past their deadline.

@@ -1,0 +1,108 @@
+"""What a turn may lease, prepared before it does: then lease, cache look-up and claim are one round trip.
+
+Whoever completes a step usually knows everything that its dependents read, and whoever creates a run its first steps.
+What was not foreseen, or turns out to be in the cache, is prepared after the turn; so foresight costs time when it is
+wrong, never correctness.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+from runengine_server.domain.cache import CacheKey
+from runengine_server.domain.ids import StepNo
+from runengine_server.planner.step_input import StepValue
+from runengine_server.ports.run_store import RunFacts
+from runengine_server.ports.step_queue import CacheQuestion, Lease, StepExecuted, StepReused, Turn
+from runengine_server.scheduler.attempt import Settled
+from runengine_server.scheduler.preparation import Execute, Foreseen, Preparation
+from runengine_server.scheduler.run_contexts import RunContext, RunContexts
+from runengine_server.scheduler.values import Place, StepValues
+
+# New runs whose first steps wait to be asked about: more than one turn can lease is no use.
+RUNS_MAX = 1000
+
+
+class Foresight:
+    """Looks ahead of each turn."""
+
+    def __init__(self, contexts: RunContexts, values: StepValues, preparation: Preparation) -> None:
+        """Use what the scheduler shares."""
+        self._contexts = contexts
+        self._values = values
+        self._preparation = preparation
+        self._created: OrderedDict[int, tuple[RunFacts, Sequence[StepNo]]] = OrderedDict()
+
+    def run_created(self, facts: RunFacts, ready: Sequence[StepNo]) -> None:
+        """A run was created in this process, with these steps in the queue."""
+        if facts.base_run is None:  # what a base run has would have to be read first
+            self._created[facts.run] = (facts, ready)
+            if len(self._created) > RUNS_MAX:
+                self._created.popitem(last=False)
+
+    async def ahead_of(self, batch: Sequence[Settled], capacity: int) -> Mapping[Place, Foreseen]:
+        """The steps that the turn may lease, as far as everything they read is at hand; in order of run and step.
+
+        Raises:
+            UnavailableError: the database cannot be reached.
+        """
+        if not capacity:
+            return {}
+        foreseen: dict[Place, Foreseen] = {}
+        fresh = {
+            (settled.completion.lease.run, settled.completion.lease.step): settled.value
+            for settled in batch
+            if settled.value is not None
+        }
+        for settled in batch:
+            completion, context = settled.completion, settled.context
+            if context is None or not isinstance(completion, StepExecuted | StepReused):
+                continue
+            for step in completion.dependents.steps:
+                self._foresee((completion.lease.run, step), context, fresh, foreseen)
+        if self._created:
+            created, self._created = self._created, OrderedDict()
+            contexts = await self._contexts.get([facts.run for facts, _ in created.values()])
+            for facts, ready in created.values():
+                if context := contexts.get(facts.run):
+                    for step in ready:
+                        self._foresee((facts.run, step), context, fresh, foreseen)
+        return dict(sorted(foreseen.items()))
+
+    def questions(self, foreseen: Mapping[Place, Foreseen]) -> Sequence[CacheQuestion]:
+        """What the turn is to ask the cache."""
+        return [each.question for each in foreseen.values()]
+
+    def prepared(
+        self, foreseen: Mapping[Place, Foreseen], turn: Turn
+    ) -> tuple[list[Execute], list[Lease], list[CacheKey]]:
+        """The leased steps that can execute right away, the leases still to be prepared, and the keys that missed."""
+        ready: list[Execute] = []
+        rest: list[Lease] = []
+        missed: list[CacheKey] = []
+        for lease, miss in zip(turn.leases, turn.misses, strict=True):
+            expected = foreseen.get((lease.run, lease.step))
+            if miss is None or expected is None:
+                rest.append(lease)
+            else:
+                ready.append(self._preparation.after_miss(lease, expected, miss))
+                missed.append(expected.question.query.key)
+        return ready, rest, missed
+
+    def _foresee(
+        self,
+        place: Place,
+        context: RunContext,
+        fresh: Mapping[Place, StepValue],
+        foreseen: dict[Place, Foreseen],
+    ) -> None:
+        if place in foreseen:
+            return
+        run, step = place
+        values: dict[Place, StepValue] = {}
+        for read in reversed(context.compiled.reads[step]):  # of many, the last ends last
+            value = fresh.get((run, read)) or self._values.peek((run, read))
+            if value is None:
+                return
+            values[run, read] = value
+        if expected := self._preparation.foresee(place, context, values):
+            foreseen[place] = expected

@@ -1,0 +1,71 @@
+"""Takes turns until the database answers: a reply that was lost costs time, one bad completion only itself."""
+
+from collections.abc import Sequence
+
+import anyio
+
+from runengine_server.domain.errors import UnavailableError
+from runengine_server.domain.ids import EngineNo
+from runengine_server.ports.step_queue import CacheQuestion, StepQueue, Turn
+from runengine_server.scheduler.attempt import Settled, internal_failure
+from runengine_server.scheduler.reporting import Reporting
+
+_RETRY_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+def retry_s(tries: int) -> float:
+    """How long to wait after so many earlier tries, in seconds."""
+    return _RETRY_S[min(tries, len(_RETRY_S) - 1)]
+
+
+class Turns:
+    """The tick of the queue, persistent."""
+
+    def __init__(self, queue: StepQueue, reporting: Reporting) -> None:
+        """Tick `queue`, and say what goes wrong."""
+        self._queue = queue
+        self._reporting = reporting
+
+    async def take(
+        self, engine: EngineNo, batch: list[Settled], capacity: int, questions: Sequence[CacheQuestion] = ()
+    ) -> tuple[list[Settled], Turn]:
+        """Tick until the database answers; a batch whose reply was lost is sent again and fenced.
+
+        What cannot be stored at all fails, alone; returns the batch as it was committed.
+        """
+        tries, is_replaced = 0, False
+        while True:
+            try:
+                completions = [settled.completion for settled in batch]
+                return batch, await self._queue.tick(engine, completions, capacity, questions)
+            except UnavailableError as error:
+                self._reporting.database_unavailable(error)
+            except Exception as error:
+                if len(batch) > 1:
+                    return await self._one_by_one(engine, batch, capacity, questions)
+                self._reporting.turn_failed(error)
+                # Where not even that can be stored the lease is left to the reaper.
+                batch = [] if is_replaced else [internal_failure(settled.completion.lease) for settled in batch]
+                is_replaced = True
+            await anyio.sleep(retry_s(tries))
+            tries += 1
+
+    async def _one_by_one(
+        self, engine: EngineNo, batch: Sequence[Settled], capacity: int, questions: Sequence[CacheQuestion]
+    ) -> tuple[list[Settled], Turn]:
+        """Find the completion that cannot be stored by committing each alone; leases come with the last."""
+        committed: list[Settled] = []
+        turns: list[Turn] = []
+        for number, settled in enumerate(batch, 1):
+            is_last = number == len(batch)
+            done, turn = await self.take(engine, [settled], capacity if is_last else 0, questions if is_last else ())
+            committed += done
+            turns.append(turn)
+        return committed, Turn(
+            accepted=[is_accepted for turn in turns for is_accepted in turn.accepted],
+            leases=turns[-1].leases,
+            misses=turns[-1].misses,
+            begun=[run for turn in turns for run in turn.begun],
+            ended=[ended for turn in turns for ended in turn.ended],
+            next_available_s=turns[-1].next_available_s,
+        )
