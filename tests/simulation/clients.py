@@ -78,13 +78,14 @@ class Clients:
 
     async def _twice(self, use_case: UseCase, engine: Engine, request: Any) -> None:
         """First ask what would happen, sometimes; it must then happen, unless something else has meanwhile."""
-        dry, state = None, self._world.state()
+        world = self._world
+        dry, state = None, world.state(world.now() - world.lag_s)
         if self._random.random() < 0.5:
             dry, _ = await self._ask(use_case, engine, replace(request, validate_only=True))
         if dry is not None and self._random.random() < 0.5:
             request = replace(request, expected_plan_digest=dry.plan.digest)
         made, refusal = await self._ask(use_case, engine, request)
-        is_same_state = state == self._world.state()
+        is_same_state = state == world.state(world.now())
         if is_same_state and refusal == "PLAN_CHANGED":
             self.differing.append(f"a plan changed without cause: {request}")
         if self._random.random() < 0.2:
@@ -110,5 +111,8 @@ class Clients:
             refusal = "TIMEOUT"
         except (PreconditionError, UnavailableError, ChangedError) as error:
             refusal = error.reason
+        except Exception as error:
+            refusal = repr(error)
+            self.differing.append(f"a request failed: {refusal}")
         self.refused.append(refusal)
         return None, refusal

@@ -52,7 +52,8 @@ class Engine:
         self._random = random
         self._scope = anyio.CancelScope()
         clock = VirtualClock(anyio_loop(), skew_s)
-        skills: Any = SkillLink(world.skills, network)
+        lag_s = random.random() * world.lag_s
+        skills: Any = SkillLink(world.skills, network, lambda: world.now() - lag_s)
         store: Any = Remote(world.store, network)
         self._cache = TieredOutputCache(_Hot(world, network), Remote(world.cold, network))  # type: ignore[arg-type]
         workflows: Any = Remote(world.definitions, network)

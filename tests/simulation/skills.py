@@ -1,5 +1,6 @@
 """Simulated skill servers: slow, failing, hanging, of changing versions; a call outlives the engine that made it."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -76,9 +77,10 @@ class SkillServers:
     _executions: dict[str, Execution] = field(default_factory=dict)
     _made: int = 0
 
-    def version(self, skill_id: str) -> str | None:
-        """What the skill's server declares now."""
-        return self.versions[skill_id][-1][1]
+    def version(self, skill_id: str, at: float = math.inf) -> str | None:
+        """What the skill's server declares now, or declared at some time."""
+        told = self.versions[skill_id]
+        return next((version for since, version in reversed(told) if since <= at), told[0][1])
 
     def begin(self, call: SkillCall, *, duration_s: float) -> Execution:
         """Attach to the execution of the call's key, replay its success, or execute it."""
@@ -146,10 +148,11 @@ class SkillServers:
 class SkillLink:
     """SkillRunner of one engine: the servers, over the engine's network."""
 
-    def __init__(self, servers: SkillServers, network: Network) -> None:
-        """Reach `servers` over `network`."""
+    def __init__(self, servers: SkillServers, network: Network, heard_until: Callable[[], float]) -> None:
+        """Reach `servers` over `network`; their catalogues are known as they were at `heard_until()`."""
         self._servers = servers
         self._network = network
+        self._heard_until = heard_until
 
     async def execute(self, call: SkillCall, on_progress: ProgressListener) -> Outcome:
         """See the port; cancelling leaves the call to whoever asks next."""
@@ -181,8 +184,8 @@ class SkillLink:
         self._servers.cancel(call)
 
     def availability(self, skill_id: SkillId) -> SkillAvailability:
-        """See the port; every engine knows at once what a server declares."""
-        version = self._servers.version(skill_id)
+        """See the port."""
+        version = self._servers.version(skill_id, self._heard_until())
         info = None
         if version is not None:
             limit = self._servers.models[skill_id].limit

@@ -34,6 +34,7 @@ class Setting:
     skill_s: float = 2.0
     chaos: int = 0
     redeployments: int = 0
+    lag_s: float = 0.0
     removals: int = 0
     skew_s: float = 0.0
 
@@ -51,6 +52,7 @@ def random_setting(random: Random) -> Setting:
         skill_s=random.choice([0.0, 1.0, 5.0]),
         chaos=random.randint(1, 6) if is_rough else 0,
         redeployments=random.choice([0, 0, 2, 10]),
+        lag_s=random.choice([0.0, 3.0]),
         removals=random.choice([0, 0, 3]),
         skew_s=random.choice([0.0, 0.0, 3600.0]) if is_rough else 0.0,
     )
@@ -73,6 +75,7 @@ class Story:
         self._random = random
         self._setting = setting
         self.world = World(random, versions, setting.faults, skill_s=setting.skill_s)
+        self.world.lag_s = setting.lag_s
         self.clients = Clients(wishes or random, self.world, {model.workflow.version: model for model in versions})
         self.fleet: list[Engine] = []
         self._tasks: TaskGroup | None = None

@@ -6,7 +6,8 @@ from runengine_server.adapters.memory.tables import Place, RunRecord
 from runengine_server.domain.ids import RunKey, StepNo
 from runengine_server.domain.states import TriggerType
 
-from ..support.rebuild_oracle import Seen, SeenRun, SeenStep, problems
+from ..support.rebuild_oracle import problems
+from ..support.rebuild_seen import Seen, SeenRun, SeenStep
 from .clients import Clients
 from .invariants import violations
 from .world import World
@@ -33,7 +34,7 @@ def verdict(world: World, clients: Clients) -> list[str]:
 def seen(world: World) -> Seen:
     """The history as the oracle wants to see it."""
     tables = world.tables
-    told = Seen(filings=world.filings, versions=world.skills.versions)
+    told = Seen(filings=world.filings, versions=world.skills.versions, lag_s=world.lag_s)
     for key, run in tables.runs.items():
         told.runs[run.new.id] = _run(world, key, run)
     for place, body in tables.outputs.items():

@@ -24,7 +24,7 @@ from runengine_server.ports.step_queue import CacheQuestion, Completion, StepExe
 from runengine_server.ports.workflow_store import WorkflowVersion
 
 from ..support.random_workflows import WORKFLOW_NAME
-from ..support.rebuild_oracle import Filing
+from ..support.rebuild_seen import Filing
 from ..support.workflow_model import WorkflowModel
 from .skills import SkillFaults, SkillServers
 from .virtual_loop import VirtualClock
@@ -157,6 +157,7 @@ class World:
             note=self.trace.note,
             look_at=self._look_at,
         )
+        self.lag_s = 0.0
         self.filings: list[Filing] = []
         self.removals = 0
         self.asked: dict[RunId, Asked] = {}
@@ -226,9 +227,10 @@ class World:
             {place: body for place, body in self.tables.outputs.items() if place[0] == key},
         )
 
-    def state(self) -> object:
-        """Something that changes whenever a plan could turn out otherwise."""
-        return len(self.filings), self.removals, sum(map(len, self.skills.versions.values()))
+    def state(self, heard_until: float) -> object:
+        """Something that changes whenever a plan could turn out otherwise, for who has heard of skills until then."""
+        told = sum(at <= heard_until for versions in self.skills.versions.values() for at, _ in versions)
+        return len(self.filings), self.removals, told
 
 
 class Failing:

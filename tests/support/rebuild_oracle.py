@@ -5,10 +5,7 @@ moment is: what was filed, or declared by a skill, within a window may or may no
 """
 
 import hashlib
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
 
 import orjson
 
@@ -22,89 +19,11 @@ from runengine_server.domain.states import (
     StepStatus,
 )
 
-from .workflow_model import MissingPathError, StepModel, View, WorkflowModel, digest
+from .rebuild_seen import Filing, Seen, SeenRun, SeenStep
+from .workflow_model import MissingPathError, StepModel, View, digest
 
 _SUCCESSES = (StepStatus.COMPLETED, StepStatus.SKIPPED)
 _FROM_CACHE = (OutputSource.CACHE_HOT, OutputSource.CACHE_COLD)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeenStep:
-    """How a step ended; `producer` is (run id, step id) of who executed it; times on the database's clock."""
-
-    status: StepStatus
-    source: OutputSource | None
-    producer: tuple[str, str] | None
-    input_hash: str
-    cache_version: str
-    output_hash: str
-    started_at: float | None
-    ended_at: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeenRun:
-    """A run as a test saw it; its plan was made between `planned_since` and `created_at`."""
-
-    run_id: str
-    model: WorkflowModel
-    payload: Mapping[str, Any]
-    change: Mapping[str, Any] | None
-    mode: CacheMode
-    base: str | None
-    is_retry: bool
-    seeds: frozenset[str]
-    forced: frozenset[str]
-    is_strict: bool
-    plan: Mapping[str, PlannedStep]
-    status: RunStatus
-    planned_since: float
-    created_at: float
-    steps: Mapping[str, SeenStep]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filing:
-    """A success became a cache entry: not before `at`, for everyone by `visible_at`, and until it was removed."""
-
-    step_id: str
-    input_hash: str
-    skill_id: str
-    cache_version: str
-    cache_epoch: str
-    producer: tuple[str, str]
-    at: float
-    visible_at: float
-    removed_at: float = math.inf
-
-
-@dataclass(slots=True, kw_only=True)
-class Seen:
-    """Everything a test saw.
-
-    Attributes:
-        runs: by id.
-        outputs: canonical bytes by producer.
-        artifacts: what selectors see of a producer's artifacts.
-        filings: in the order in which they were committed.
-        versions: what each skill declared from when on, in order; None while nobody knew.
-    """
-
-    runs: dict[str, SeenRun] = field(default_factory=dict)
-    outputs: dict[tuple[str, str], bytes] = field(default_factory=dict)
-    artifacts: dict[tuple[str, str], Sequence[Any]] = field(default_factory=dict)
-    filings: list[Filing] = field(default_factory=list)
-    versions: dict[str, list[tuple[float, str | None]]] = field(default_factory=dict)
-
-    def declared(self, skill_id: str, since: float, until: float) -> set[str | None]:
-        """What a skill declared at any moment of a window."""
-        told = self.versions.get(skill_id, [(0.0, "1")])
-        before = [version for at, version in told if at <= since][-1:]
-        return {*before, *(version for at, version in told if since < at <= until)}
-
-    def filed(self, step_id: str, input_hash: str | None) -> list[Filing]:
-        """What was filed under a key, in order."""
-        return [f for f in self.filings if (f.step_id, f.input_hash) == (step_id, input_hash)]
 
 
 def problems(seen: Seen) -> list[str]:
@@ -241,10 +160,11 @@ class _Judge:
         if planned.reason is PlanReason.INPUT_UNCHANGED and (base is None or _producer(planned) != base.producer):
             yield "but is bound to another producer than the base's"
         if planned.action is PlanAction.REUSE and planned.reason is cached:
-            entries = self._seen.filed(name, self._input_hash(step, self._run.run_id, self._planned_producer))
             run = self._run
+            versions = self._seen.declared(step.definition.skill_id, run.planned_since, run.created_at)
+            entries = self._seen.filed(name, self._input_hash(step, run.run_id, self._planned_producer))
             known = [f for f in entries if f.at <= run.created_at and f.removed_at >= run.planned_since]
-            if not any(f.producer == _producer(planned) for f in known):
+            if not any(f.producer == _producer(planned) and self._fits(f, step, versions) for f in known):
                 yield "but is bound to no entry of the cache"
 
     def reuse_problems(self, name: str, ended: SeenStep) -> Iterator[str]:
@@ -267,8 +187,7 @@ class _Judge:
 
     def outcome_problems(self, name: str, ended: SeenStep) -> Iterator[str]:
         """What was done with a step beyond its plan."""
-        planned, step, run = self._run.plan[name], self._steps[name], self._run
-        base = self._comparable(name)
+        planned = self._run.plan[name]
         if planned.action is PlanAction.REUSE:
             binding = planned.binding
             assert binding is not None
@@ -277,44 +196,74 @@ class _Judge:
             ):  # fmt: skip
                 yield f"planned to be reused from {_producer(planned)}"
             return
-        # An attempt that waited for a free slot of its skill asked the cache before that.
-        has_waited = ended.started_at is None or step.skill.limit > 0
-        since = run.created_at if has_waited else ended.started_at or 0.0
-        versions = self._seen.declared(step.definition.skill_id, since, ended.ended_at)
+        match ended.source:
+            case OutputSource.EXECUTED:
+                yield from self._executed_problems(name, ended)
+            case OutputSource.BASE_RUN:
+                if planned.action is PlanAction.EXECUTE:
+                    yield "planned to be executed"
+                if self._base_if_same(name, ended) is None or ended.producer != self._results[name].producer:
+                    yield "its base has no such output"
+            case OutputSource.JOINED:
+                yield from self._joined_problems(name, ended)
+            case _:
+                yield from self._cached_problems(name, ended)
+
+    def _executed_problems(self, name: str, ended: SeenStep) -> Iterator[str]:
+        planned, step, run = self._run.plan[name], self._steps[name], self._run
+        base = self._base_if_same(name, ended)
+        if base is not None and self._versions(name, ended) == {base.cache_version}:
+            yield "its base had the same input"
+        since = self._asked_since(name, ended)
+        if self._may_read(name) and not self._answers(step, ended.input_hash, since, ended.ended_at)[1]:
+            yield "the cache had its output"
+        is_filed = any(f.producer == ended.producer for f in self._seen.filings)
+        if is_filed and not (_is_shared(step) and (run.mode.writes or planned.reason is PlanReason.FORCED)):
+            yield "and filed in the cache"
+
+    def _joined_problems(self, name: str, ended: SeenStep) -> Iterator[str]:
+        assert ended.producer is not None
+        leader = self._seen.runs[ended.producer[0]].steps[ended.producer[1]]
+        if not self._may_read(name) or self._run.mode is not CacheMode.DEFAULT:
+            yield "though it may not follow"
+        if not self._run.planned_since <= leader.ended_at <= ended.ended_at:
+            yield "what it followed was not in flight"
+        if leader.cache_version not in self._versions(name, ended):
+            yield "what it followed was made by another version"
+
+    def _cached_problems(self, name: str, ended: SeenStep) -> Iterator[str]:
+        step, run, versions = self._steps[name], self._run, self._versions(name, ended)
+        entries = [f for f in self._seen.filed(name, ended.input_hash) if f.producer == ended.producer]
+        found = next((f for f in entries if self._fits(f, step, versions)), None)
+        if not self._may_read(name) or found is None:
+            yield "the cache had no such entry"
+            return
+        if found.removed_at < (ended.started_at or 0.0):
+            yield "the entry had been removed from the cache"
         # A skill that goes back to an earlier version brings the entries of that version back.
         is_steady = len(self._seen.declared(step.definition.skill_id, run.planned_since, ended.ended_at)) == 1
-        is_shared = _is_shared(step) and not self._is_refreshed(name)
-        is_same = base is not None and base.input_hash == ended.input_hash and not self._is_refreshed(name)
-        if ended.status is StepStatus.COMPLETED:
-            if base is not None and is_same and versions == {base.cache_version}:
-                yield "its base had the same input"
-            if is_shared and not self._answers(step, ended.input_hash, since, ended.ended_at)[1]:
-                yield "the cache had its output"
-            is_filed = any(f.producer == ended.producer for f in self._seen.filings)
-            if is_filed and not (_is_shared(step) and (run.mode.writes or planned.reason is PlanReason.FORCED)):
-                yield "and filed in the cache"
-        elif ended.source is OutputSource.BASE_RUN:
-            if planned.action is PlanAction.EXECUTE:
-                yield "planned to be executed"
-            if base is None or not is_same or base.cache_version not in versions or base.producer != ended.producer:
-                yield "its base has no such output"
-        elif ended.source is OutputSource.JOINED:
-            if not is_shared or run.mode is not CacheMode.DEFAULT:
-                yield "though its cache may not be read"
-            leader = self._seen.runs[ended.producer[0]].steps[ended.producer[1]] if ended.producer else None
-            if leader is None or not since <= leader.ended_at <= ended.ended_at:
-                yield "what it followed was not in flight"
-            elif leader.cache_version not in versions:
-                yield "what it followed was made by another version"
-        elif ended.source in _FROM_CACHE:
-            entries = self._seen.filed(name, ended.input_hash)
-            found = [f for f in entries if f.producer == ended.producer and self._fits(f, step, versions)]
-            if not is_shared or not found:
-                yield "the cache had no such entry"
-            elif found[0].removed_at < (ended.started_at or 0.0):
-                yield "the entry had been removed from the cache"
-            elif planned.action is PlanAction.EXECUTE and found[0].visible_at < run.planned_since and is_steady:
-                yield "planned to be executed, and nothing that was filed since"
+        is_planned = run.plan[name].action is PlanAction.EXECUTE
+        if is_planned and found.visible_at < run.planned_since and is_steady:
+            yield "planned to be executed, and nothing that was filed since"
+
+    def _base_if_same(self, name: str, ended: SeenStep) -> SeenStep | None:
+        """What the base has of a step, if it may be read and was made from the same input by a version in question."""
+        base = self._comparable(name)
+        if base is None or self._is_refreshed(name) or base.input_hash != ended.input_hash:
+            return None
+        return base if base.cache_version in self._versions(name, ended) else None
+
+    def _asked_since(self, name: str, ended: SeenStep) -> float:
+        """Since when base and cache may have been looked at: who waits for a skill's limit does so before."""
+        has_waited = ended.started_at is None or self._steps[name].skill.limit > 0
+        return self._run.created_at if has_waited else ended.started_at or 0.0
+
+    def _versions(self, name: str, ended: SeenStep) -> set[str | None]:
+        since = self._asked_since(name, ended)
+        return self._seen.declared(self._steps[name].definition.skill_id, since, ended.ended_at)
+
+    def _may_read(self, name: str) -> bool:
+        return _is_shared(self._steps[name]) and not self._is_refreshed(name)
 
     def _actions(
         self, name: str, step: StepModel, cached: PlanReason
@@ -359,7 +308,7 @@ class _Judge:
         is_first = self._base is None or name in run.seeds
         return run.mode is CacheMode.BYPASS or (run.mode is CacheMode.REFRESH and is_first)
 
-    def _input_hash(self, step: StepModel, run_id: str, producer_of: Any) -> str | None:
+    def _input_hash(self, step: StepModel, run_id: str, producer_of: Callable[[str], tuple[str, str]]) -> str | None:
         """The hash of a step's input as the run of that id sees it; None when it has none."""
         producers = {read: producer_of(read) for read in step.reads}
         view = View(

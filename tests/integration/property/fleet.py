@@ -33,7 +33,7 @@ from runengine_server.service.workflow_catalogue import WorkflowCatalogue
 from ...simulation.network import Network
 from ...simulation.skills import SkillFaults, SkillLink, SkillServers
 from ...simulation.world import TENANT, Asked
-from ...support.rebuild_oracle import Filing, Seen, SeenRun, SeenStep
+from ...support.rebuild_seen import Filing, Seen, SeenRun, SeenStep
 from ...support.workflow_model import WorkflowModel
 
 ASKED: ContextVar[Asked] = ContextVar("asked")
@@ -262,7 +262,7 @@ async def running_fleet(
         schedulers: list[Scheduler] = []
         for _ in range(2):
             catalogue = WorkflowCatalogue(workflows)
-            link = SkillLink(skills, Network(random, loss=0.0, delay_s_max=0.0))
+            link = SkillLink(skills, Network(random, loss=0.0, delay_s_max=0.0), time.time)
             schedulers.append(_scheduler(fleet, catalogue, link, random))
             fleet.starts.append(
                 StartRuns(
