@@ -10,25 +10,25 @@ from time import monotonic
 from typing import Any
 
 import anyio
-import orjson
 import pytest
 
 from runengine_server.adapters.cache import TieredOutputCache
 from runengine_server.adapters.memory.cold_cache import MemoryColdCache
 from runengine_server.adapters.memory.output_cache import MemoryOutputCache
-from runengine_server.adapters.memory.tables import MemoryTables, RunRecord, StepResult
+from runengine_server.adapters.memory.tables import MemoryTables
+from runengine_server.adapters.postgres.cache_admin import PostgresCacheAdmin
 from runengine_server.adapters.postgres.cold_cache import PostgresOutputCache
 from runengine_server.adapters.postgres.database import Database, open_database
-from runengine_server.adapters.postgres.encoding import encode_body
 from runengine_server.adapters.valkey import open_valkey_cache
 from runengine_server.adapters.valkey.output_cache import ValkeySettings
 from runengine_server.domain.artifact import ProducedArtifact
 from runengine_server.domain.cache import CacheEntry, CacheHit, CacheKey, CacheMiss, CacheQuery, Fingerprint, Producer
 from runengine_server.domain.ids import RunId, RunKey, StepId, StepNo, Tenant
-from runengine_server.domain.states import CacheTier, MissReason, StepStatus
+from runengine_server.domain.states import CacheTier, MissReason
+from runengine_server.ports.cache_admin import CacheSelector
 from runengine_server.ports.output_cache import OutputCache
 
-from .queue_subject import new_run
+from .completed_steps import commit_completed, file_completed
 
 pytestmark = pytest.mark.anyio
 
@@ -52,11 +52,12 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """A cache, and how a completed step gets into it."""
+    """A cache, how a completed step gets into it, and how an operator removes all entries of a key's step."""
 
     cache: OutputCache
     complete: Callable[[Sequence[CacheEntry]], Awaitable[None]]
     tiers: frozenset[CacheTier]
+    remove: Callable[[CacheKey], Awaitable[None]] | None = None
 
     async def answers(self, *queries: CacheQuery) -> Sequence[CacheHit | CacheMiss]:
         return await self.cache.lookup(queries)
@@ -86,11 +87,20 @@ async def subject(implementation: str, urls: dict[str, str]) -> AsyncIterator[Su
         match implementation:
             case "memory":
                 memory = MemoryOutputCache(SystemClock())
-                yield Subject(cache=memory, complete=_store_in(memory), tiers=frozenset({CacheTier.COLD}))
+                yield Subject(
+                    cache=memory,
+                    complete=_store_in(memory),
+                    tiers=frozenset({CacheTier.COLD}),
+                    remove=_remove_in(memory.invalidate),
+                )
             case "memory_cold":
                 tables = MemoryTables(SystemClock())
+                filed = MemoryColdCache(tables)
                 yield Subject(
-                    cache=MemoryColdCache(tables), complete=_file_in(tables), tiers=frozenset({CacheTier.COLD})
+                    cache=filed,
+                    complete=_file_in(tables),
+                    tiers=frozenset({CacheTier.COLD}),
+                    remove=_remove_in(lambda key: filed.invalidate(key.tenant, key.workflow_name, key.step_id)),
                 )
             case "hot":
                 hot = await stack.enter_async_context(_hot(urls["redis"]))
@@ -98,14 +108,24 @@ async def subject(implementation: str, urls: dict[str, str]) -> AsyncIterator[Su
             case "cold":
                 database = await stack.enter_async_context(open_database(urls["database"], connections_max=2))
                 cold = PostgresOutputCache(database)
-                yield Subject(cache=cold, complete=_commit_to(database, cold), tiers=frozenset({CacheTier.COLD}))
+                yield Subject(
+                    cache=cold,
+                    complete=_commit_to(database, cold),
+                    tiers=frozenset({CacheTier.COLD}),
+                    remove=_remove_from(database),
+                )
             case "tiered":
                 database = await stack.enter_async_context(open_database(urls["database"], connections_max=2))
                 hot = await stack.enter_async_context(_hot(urls["redis"]))
                 tiered = TieredOutputCache(hot, PostgresOutputCache(database))
                 tasks = await stack.enter_async_context(anyio.create_task_group())
                 tasks.start_soon(tiered.run)
-                yield Subject(cache=tiered, complete=_commit_to(database, tiered), tiers=frozenset(CacheTier))
+                yield Subject(
+                    cache=tiered,
+                    complete=_commit_to(database, tiered),
+                    tiers=frozenset(CacheTier),
+                    remove=_remove_from(database),
+                )
                 tasks.cancel_scope.cancel()
 
 
@@ -183,6 +203,21 @@ async def test_another_fingerprint_is_a_miss_that_says_so(
     assert await subject.answers(query) == [CacheMiss(reason=reason)]
 
 
+async def test_what_was_removed_is_a_miss_that_says_so(subject: Subject) -> None:
+    """A removed entry is INVALIDATED until its step is completed again; other steps keep theirs."""
+    if subject.remove is None:
+        pytest.skip("nothing is removed from this cache alone")
+    entry, other = _entry(), _entry()
+    other = replace(other, key=replace(other.key, step_id=StepId("other")))
+    await subject.complete([entry, other])
+    await subject.remove(entry.key)
+    answers = await subject.answers(_query(entry), _query(other))
+    assert answers[0] == CacheMiss(reason=MissReason.INVALIDATED)
+    assert isinstance(answers[1], CacheHit)
+    await subject.complete([replace(_entry(), key=entry.key)])
+    assert isinstance((await subject.answers(_query(entry)))[0], CacheHit)
+
+
 async def test_one_key_may_be_asked_with_two_fingerprints(subject: Subject) -> None:
     """Two workflow versions asking for one key in one batch each get the answer to their own fingerprint."""
     entry = _entry()
@@ -234,7 +269,7 @@ def _store_in(cache: OutputCache) -> Callable[[Sequence[CacheEntry]], Awaitable[
 
 def _commit_to(database: Database, cache: OutputCache) -> Callable[[Sequence[CacheEntry]], Awaitable[None]]:
     async def complete(entries: Sequence[CacheEntry]) -> None:
-        await _commit(database, entries)
+        await commit_completed(database, entries)
         await cache.store([(entry, TTL_S) for entry in entries])
         if isinstance(cache, TieredOutputCache):
             await cache.writes.settled()
@@ -242,26 +277,24 @@ def _commit_to(database: Database, cache: OutputCache) -> Callable[[Sequence[Cac
     return complete
 
 
-def _file_in(tables: MemoryTables) -> Callable[[Sequence[CacheEntry]], Awaitable[None]]:
-    """As the tick that completes the producers does."""
+def _remove_from(database: Database) -> Callable[[CacheKey], Awaitable[None]]:
+    async def remove(key: CacheKey) -> None:
+        selector = CacheSelector(workflow_name=key.workflow_name, step_id=key.step_id)
+        await PostgresCacheAdmin(database).invalidate(key.tenant, "ann", selector, "wrong")
 
+    return remove
+
+
+def _remove_in(invalidate: Callable[[CacheKey], None]) -> Callable[[CacheKey], Awaitable[None]]:
+    async def remove(key: CacheKey) -> None:
+        invalidate(key)
+
+    return remove
+
+
+def _file_in(tables: MemoryTables) -> Callable[[Sequence[CacheEntry]], Awaitable[None]]:
     async def complete(entries: Sequence[CacheEntry]) -> None:
-        for entry in entries:
-            key, (run, step) = entry.key, (entry.producer.run, entry.producer.step)
-            new = replace(new_run({0: ()}), id=entry.producer.run_id)
-            tables.runs[run] = RunRecord(
-                key=run, new=new, created_at=0.0, deadline_at=None, waiting_for=[], remaining=0
-            )
-            tables.results[run, step] = StepResult(
-                status=StepStatus.COMPLETED,
-                attempt=1,
-                lease_losses=0,
-                ended_at=entry.created_at.timestamp(),
-                output_hash=entry.output_hash,
-            )
-            tables.outputs[run, step], tables.artifacts[run, step] = entry.output, entry.artifacts
-            place = key.tenant, key.workflow_name, key.step_id, key.input_hash
-            tables.filed[place] = entry.fingerprint, (run, step)
+        file_completed(tables, entries)
 
     return complete
 
@@ -311,59 +344,3 @@ def _artifact(name: str) -> ProducedArtifact:
 
 def _query(entry: CacheEntry) -> CacheQuery:
     return CacheQuery(key=entry.key, fingerprint=entry.fingerprint, hot_ttl_s=TTL_S)
-
-
-async def _commit(database: Database, entries: Sequence[CacheEntry]) -> None:
-    """Write the rows that completing these steps leaves behind."""
-    async with database.connection() as connection:
-        await connection.executemany(_RUN, [_run_row(entry) for entry in entries])
-        await connection.executemany(
-            "INSERT INTO outputs (run, step, body, is_compressed) VALUES ($1, $2, $3, $4)",
-            [(entry.producer.run, entry.producer.step, *encode_body(entry.output)) for entry in entries],
-        )
-        await connection.executemany(
-            _ARTIFACT,
-            [_artifact_row(entry, at, made) for entry in entries for at, made in enumerate(entry.artifacts)],
-        )
-        await connection.executemany(_ENTRY, [_entry_row(entry) for entry in entries])
-
-
-_RUN = """
-INSERT INTO runs (run, id, tenant, workflow_name, workflow_version, workflow_digest, steps_total, trigger_type,
-                  cache_mode, priority, failure_policy, payload, root_run, plan, labels, request_id, principal)
-VALUES ($1, $2, $3, $4, '1.0.0', '', 1, 1, 1, 0, 1, '{}', $1, '\\x11', '{}', '', '')
-"""
-_ARTIFACT = """
-INSERT INTO artifacts (run, step, ordinal, tenant, media_type, uri, content_hash, size_bytes, filename, metadata,
-                       made_from, skill_id, skill_version)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, '', '')
-"""
-_ENTRY = """
-INSERT INTO step_cache (tenant, workflow_name, step_id, input_hash, skill_id, cache_version, cache_epoch, run, step,
-                        output_hash, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-ON CONFLICT (tenant, workflow_name, step_id, input_hash) DO UPDATE
-SET skill_id = excluded.skill_id, cache_version = excluded.cache_version, cache_epoch = excluded.cache_epoch,
-    run = excluded.run, step = excluded.step, output_hash = excluded.output_hash, created_at = excluded.created_at
-"""
-
-
-def _run_row(entry: CacheEntry) -> tuple[object, ...]:
-    return entry.producer.run, entry.producer.run_id, entry.key.tenant, entry.key.workflow_name
-
-
-def _artifact_row(entry: CacheEntry, ordinal: int, made: ProducedArtifact) -> tuple[object, ...]:
-    return (
-        entry.producer.run, entry.producer.step, ordinal, entry.key.tenant, made.media_type, made.uri,
-        bytes.fromhex(made.content_hash), made.size_bytes, made.filename, orjson.dumps(made.metadata),
-        orjson.dumps(made.made_from),
-    )  # fmt: skip
-
-
-def _entry_row(entry: CacheEntry) -> tuple[object, ...]:
-    key, fingerprint = entry.key, entry.fingerprint
-    return (
-        key.tenant, key.workflow_name, key.step_id, bytes.fromhex(key.input_hash), fingerprint.skill_id,
-        fingerprint.cache_version, fingerprint.cache_epoch, entry.producer.run, entry.producer.step,
-        bytes.fromhex(entry.output_hash), entry.created_at,
-    )  # fmt: skip
