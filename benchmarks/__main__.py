@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 from benchmarks.databases import Databases
@@ -35,12 +36,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.table == "report":
         write_report()
         return
+    begun = monotonic()
     result = _measure(options)
     _say(f"\n{result.text}")
     file = RESULTS / f"{options.table}.json" if options.save else options.json
     if file is not None:
-        document = {"table": options.table, "command": shlex.join(["python", "-m", "benchmarks", *given])}
-        file.write_text(json.dumps({**document, **result.document()}, indent=1, ensure_ascii=False) + "\n")
+        document = {
+            "table": options.table,
+            "command": shlex.join(["python", "-m", "benchmarks", *given]),
+            "seconds": round(monotonic() - begun),
+            **result.document(),
+        }
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
 def _measure(options: argparse.Namespace) -> Result:

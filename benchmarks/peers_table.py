@@ -40,7 +40,8 @@ def measure(databases: Databases, options: argparse.Namespace, say: Say) -> Resu
         for number in range(1, options.rounds + 1):
             say(f"round {number}")
             found: dict[str, Rows] = {}
-            for name in peers:
+            first = number % max(1, len(peers))  # another one in each round, so that nobody always follows the same
+            for name in [*peers[first:], *peers[:first]]:
                 if name in failed:
                     continue
                 try:
@@ -49,7 +50,7 @@ def measure(databases: Databases, options: argparse.Namespace, say: Say) -> Resu
                 except TurnError as error:
                     failed[name] = f"failed: {error}"
                     say(f"{PEERS[name].title} {failed[name]}")
-            _note(found, figures)
+            _note({name: found[name] for name in peers if name in found}, figures)
             versions.update({PEERS[name].title: rows[0]["version"] for name, rows in found.items() if rows})
     facts["peers"] = "; ".join(versions.values())
     if failed:

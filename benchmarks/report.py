@@ -53,7 +53,7 @@ def _table(measured: Document | None) -> str:
     if measured is None:
         return _NOT_MEASURED
     facts = "; ".join(f"{name}: {fact}" for name, fact in measured["conditions"].items())
-    return f"{_tables(measured)}\n\n`{measured['command']}`; {facts}"
+    return f"{_tables(measured)}\n\n`{measured['command']}`, {measured['seconds']} s; {facts}"
 
 
 def _tables(measured: Document) -> str:

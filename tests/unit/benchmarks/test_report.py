@@ -15,6 +15,7 @@ from benchmarks.targets import TARGETS, Target
 MEMORY = {
     "table": "memory",
     "command": "python -m benchmarks memory",
+    "seconds": 40,
     "conditions": {"machine": "a slow one"},
     "measurements": [{"work": "engine", "what": "idle", "unit": "MB", "median": 90, "values": [80, 90, 100]}],
 }
@@ -26,6 +27,7 @@ ENGINE_ROW = {
 ENGINE = {
     "table": "engine",
     "command": "python -m benchmarks engine",
+    "seconds": 200,
     "conditions": {},
     "measurements": [ENGINE_ROW, {**ENGINE_ROW, "work": "two engines", "steps_per_s": 14_000.0}],
 }
@@ -43,6 +45,7 @@ def results(tmp_path: Path) -> Path:
 PEERS = {
     "table": "peers",
     "command": "python -m benchmarks peers",
+    "seconds": 400,
     "conditions": {},
     "measurements": [
         {"work": "one20", "what": "RunEngine", "unit": "ms", "median": 4, "values": [4.0]},
@@ -61,7 +64,7 @@ def test_only_the_marked_parts_change(results: Path, tmp_path: Path) -> None:
     assert text.startswith("Before.\n<!-- figures: memory -->\n\n| work |")
     assert text.endswith("<!-- end of figures -->\nAfter.\n")
     assert "| engine | idle | 90 (80–100) | MB | 3 |" in text
-    assert "`python -m benchmarks memory`; machine: a slow one" in text
+    assert "`python -m benchmarks memory`, 40 s; machine: a slow one" in text
     assert "old" not in text
     write_report(results, document)
     assert document.read_text() == text
