@@ -15,7 +15,7 @@ from runengine_server.service.retry_run import retry_run
 from runengine_server.service.trigger_run import trigger_run
 from runengine_server.service.trigger_update import trigger_update
 
-from ..support.random_requests import random_retry, random_trigger, random_update
+from ..support.random_requests import random_retry, random_trigger, random_update, repeated
 from ..support.workflow_model import WorkflowModel
 from .engine import CALLER, Engine
 from .world import ASKED, Asked, World
@@ -43,11 +43,16 @@ class Clients:
         self.refused: list[str] = []
         self.differing: list[str] = []
         self.compared = 0
+        self._last: tuple[UseCase, Any] | None = None
         self.built_on: dict[RunId, object] = {}
 
     async def something(self, engine: Engine) -> None:
         """Ask an engine for one thing or another."""
         world, chance = self._world, self._random.random()
+        if self._last is not None and chance > 0.8:
+            use_case, request = self._last
+            await self._twice(use_case, engine, repeated(request))
+            return
         live, bases = world.live_runs(), world.ended_runs(RunStatus.COMPLETED)
         unfinished = world.ended_runs(RunStatus.FAILED, RunStatus.CANCELLED)
         if chance < 0.12 and live:
@@ -78,6 +83,7 @@ class Clients:
 
     async def _twice(self, use_case: UseCase, engine: Engine, request: Any) -> None:
         """First ask what would happen, sometimes; it must then happen, unless something else has meanwhile."""
+        self._last = use_case, request
         world = self._world
         dry, state = None, world.state(world.now() - world.lag_s)
         if self._random.random() < 0.5:

@@ -1,13 +1,17 @@
 """Random requests of clients: runs, updates and retries of random workflows, with every option there is."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from random import Random
+from typing import TypeVar
 from uuid import uuid4
 
 from runengine_server.service.messages import RetryRunRequest, TriggerRequest, TriggerUpdateRequest
 
 from .random_workflows import random_change, random_mode, random_payload, random_steps
 from .workflow_model import WorkflowModel
+
+Request = TypeVar("Request", TriggerRequest, TriggerUpdateRequest, RetryRunRequest)
 
 
 def random_trigger(random: Random, versions: Mapping[str, WorkflowModel]) -> TriggerRequest:
@@ -43,6 +47,11 @@ def random_update(
         force_step_ids=random_steps(random, model),
         strict_impact=random.random() < 0.1,
     )
+
+
+def repeated(request: Request) -> Request:
+    """The same wish of somebody else."""
+    return replace(request, request_id=str(uuid4()))
 
 
 def random_retry(random: Random, retried: str) -> RetryRunRequest:

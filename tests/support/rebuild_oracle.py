@@ -224,7 +224,8 @@ class _Judge:
     def _joined_problems(self, name: str, ended: SeenStep) -> Iterator[str]:
         assert ended.producer is not None
         leader = self._seen.runs[ended.producer[0]].steps[ended.producer[1]]
-        if not self._may_read(name) or self._run.mode is not CacheMode.DEFAULT:
+        # What follows the refreshed seeds of an update goes on as DEFAULT.
+        if not self._may_read(name) or self._run.mode not in (CacheMode.DEFAULT, CacheMode.REFRESH):
             yield "though it may not follow"
         if not self._run.planned_since <= leader.ended_at <= ended.ended_at:
             yield "what it followed was not in flight"

@@ -238,7 +238,7 @@ async def running_fleet(
         random=random,
         models={step.definition.skill_id: step.skill for step in steps},
         faults=faults,
-        duration_s_max=0.01,
+        duration_s_max=0.03,
         versions={step.definition.skill_id: [(0.0, "1")] for step in steps},
         note=lambda *facts: None,
         look_at=lambda call: None,

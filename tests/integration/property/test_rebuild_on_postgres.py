@@ -3,7 +3,6 @@
 import os
 import time
 from dataclasses import replace
-from functools import partial
 from random import Random
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from runengine_server.domain.errors import ChangedError, PreconditionError
 from runengine_server.domain.states import RunStatus
 from runengine_server.service.retry_run import retry_run
+from runengine_server.service.start_run import StartRuns
 from runengine_server.service.trigger_run import trigger_run
 from runengine_server.service.trigger_update import trigger_update
 
@@ -21,7 +21,7 @@ from ...simulation.engine import CALLER
 from ...simulation.skills import SkillFaults
 from ...simulation.world import Asked
 from ...support.invariants import check_invariants, report, run_fingerprints
-from ...support.random_requests import random_retry, random_trigger, random_update
+from ...support.random_requests import random_retry, random_trigger, random_update, repeated
 from ...support.random_workflows import random_model, random_next_version
 from ...support.rebuild_oracle import problems
 from .fleet import ASKED, Fleet, running_fleet
@@ -51,7 +51,10 @@ async def test_runs_stay_within_their_plans(database_url: str, seed: int) -> Non
                 fleet.declare(skill_id, random.choice(["1", "2"]))
             async with anyio.create_task_group() as clients:
                 for _ in range(random.randint(1, AT_ONCE)):
-                    clients.start_soon(_something, fleet, random, ended)
+                    use_case, request = _wish(fleet, random, ended)
+                    clients.start_soon(_ask, fleet, random.choice(fleet.starts), use_case, request)
+                    if random.random() < 0.5:  # somebody else's, too: what is in flight is joined
+                        clients.start_soon(_ask, fleet, random.choice(fleet.starts), use_case, repeated(request))
         await fleet.ended()
         assert not fleet.observer.failures
         wrong = problems(await fleet.seen())
@@ -64,27 +67,25 @@ async def test_runs_stay_within_their_plans(database_url: str, seed: int) -> Non
     assert not violations, report(violations)
 
 
-async def _something(fleet: Fleet, random: Random, ended: Any) -> None:
-    """One request, which says the same when it is asked for its plan first, if nothing else happens meanwhile."""
+def _wish(fleet: Fleet, random: Random, ended: Any) -> tuple[Any, Any]:
+    """A use case, and a request for it."""
     versions = {model.workflow.version: model for model in fleet.models.values()}
     bases, unfinished = ended.get(RunStatus.COMPLETED, []), ended.get(RunStatus.FAILED, [])
-    start = random.choice(fleet.starts)
     if unfinished and random.random() < 0.4:
         run_id, _ = random.choice(unfinished)
-        use_case: Any = partial(retry_run, start, CALLER)
-        request: Any = random_retry(random, run_id)
-    elif bases and random.random() < 0.8:
-        use_case, request = (
-            partial(trigger_update, start, CALLER),
-            random_update(random, versions, *random.choice(bases)),
-        )
-    else:
-        use_case, request = partial(trigger_run, start, CALLER), random_trigger(random, versions)
+        return retry_run, random_retry(random, run_id)
+    if bases and random.random() < 0.8:
+        return trigger_update, random_update(random, versions, *random.choice(bases))
+    return trigger_run, random_trigger(random, versions)
+
+
+async def _ask(fleet: Fleet, start: StartRuns, use_case: Any, request: Any) -> None:
+    """Ask for the plan, then for the run: they are the same, if nothing else happens meanwhile."""
     ASKED.set(Asked(request=request, since=time.time()))
     filed = len(fleet.queue.filed)
     try:
-        dry = await use_case(replace(request, validate_only=True))
-        made = await use_case(request)
+        dry = await use_case(start, CALLER, replace(request, validate_only=True))
+        made = await use_case(start, CALLER, request)
     except (PreconditionError, ChangedError) as refusal:
         assert refusal.reason == "IMPACT_WIDENED"
         return
