@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from random import Random
+from typing import Final
 
+import anyio
 import orjson
 from anyio import to_thread
 
@@ -39,6 +41,10 @@ from runengine_server.scheduler.timeouts import AttemptTimeouts
 CheckedOutput = tuple[JsonObject, bytes]
 """An output and its canonical bytes."""
 
+_DUE_WITHIN_S: Final = 0.1
+_DUE_RUN_ENDS_WITHIN_S: Final = 5.0
+"""Engines look for due runs every second and after their leases every third of a lease; later the database is away."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
@@ -70,7 +76,12 @@ class AttemptRunner:
         self._schemas = SkillSchemas()
 
     async def execute(self, step: Execute, on_progress: ProgressListener) -> Settled:
-        """Call the skill and settle its outcome, if its schemas allow both; cancelling the task cancels the call."""
+        """Call the skill and settle its outcome, if its schemas allow both; cancelling the task cancels the call.
+
+        A run that is due is ended by its deadline, not by failures that the deadline causes: those wait for its end.
+        """
+        if self._is_due(step):
+            await anyio.sleep(_DUE_RUN_ENDS_WITHIN_S)
         info = self._info(step)
         if info is not None and info.input_schema is not None:
             problems = await self._problems(info.input_schema, step.input.body)
@@ -80,6 +91,8 @@ class AttemptRunner:
         outcome = await self._skills.execute(self._call(step), on_progress)
         duration_ms = round((self._clock.monotonic() - begun) * 1000)
         if isinstance(outcome, Failed):
+            if self._is_due(step):
+                await anyio.sleep(_DUE_RUN_ENDS_WITHIN_S)
             return self._failed(step, outcome, duration_ms)
         checked = _checked_output(outcome.output_json)
         if info is not None and info.output_schema is not None and not isinstance(checked, Failure):
@@ -157,6 +170,11 @@ class AttemptRunner:
             tenant=facts.tenant,
             timeout_s=timeout_s,
         )
+
+    def _is_due(self, step: Execute) -> bool:
+        """True when the deadline of the run has come, or is so near that no attempt can be judged before."""
+        due_at_s = step.context.deadline_at_s
+        return due_at_s is not None and due_at_s - self._clock.monotonic() < _DUE_WITHIN_S
 
     def _info(self, step: Execute) -> SkillInfo | None:
         return self._skills.availability(step.context.compiled.workflow.steps[step.lease.step].skill_id).info

@@ -9,7 +9,7 @@ from runengine_client.watch_items import RunStatusChanged
 
 from ..support.engine_process import EngineProcess, EngineSettings
 from ..support.skill_server_process import SkillServerProcess
-from .workflows import gated
+from .workflows import gated, single
 
 pytestmark = pytest.mark.anyio
 
@@ -73,11 +73,17 @@ async def test_cancel_through_another_server(
     assert engine.is_running
 
 
-async def test_deadline(client: RunEngineClient, skills: SkillServerProcess) -> None:
-    """A run past its deadline fails with RUN_DEADLINE_EXCEEDED and its skill is cancelled."""
-    await client.register_workflow(gated())
-    handle = await client.start("gated", {"gate": "never"}, deadline=1.0)
+@pytest.mark.parametrize("attempts", [1, 3])
+async def test_deadline(client: RunEngineClient, skills: SkillServerProcess, attempts: int) -> None:
+    """A run past its deadline fails with RUN_DEADLINE_EXCEEDED and its skill is cancelled, whatever tries are left."""
+    workflow = single(f"late.{attempts}", skill="t.gated", input={"gate": "never"}, max_attempts=attempts, backoff_ms=1)
+    await client.register_workflow(workflow)
+    handle = await client.start(workflow.name, {}, deadline=1.0)
     run = await handle.wait()
     assert run.status is RunStatus.FAILED
     assert run.error is not None and run.error.code == "RUN_DEADLINE_EXCEEDED"
-    skills.wait_for_call(handle.id, "wait", LedgerEvent.FAILED)
+    (step,) = await handle.steps(full=True)
+    assert step.error is not None
+    assert (step.status, step.error.code, step.attempts) == (StepStatus.CANCELLED, "RUN_CANCELLED", ())
+    skills.wait_for_call(handle.id, "only", LedgerEvent.FAILED)
+    assert skills.calls(run_id=handle.id) == 1

@@ -13,7 +13,7 @@ from runengine_server.adapters.memory.tables import (
     RunRecord,
     StepResult,
 )
-from runengine_server.domain.failure import RUN_DEADLINE_EXCEEDED, Failure
+from runengine_server.domain.failure import RUN_CANCELLED, RUN_DEADLINE_EXCEEDED, Failure
 from runengine_server.domain.ids import EngineNo, RunKey, StepNo
 from runengine_server.domain.states import OutputSource, RunStatus, StepStatus
 from runengine_server.ports.step_queue import (
@@ -336,7 +336,7 @@ class MemoryEngineRegistry:
         ]
         for run in late:
             error = Failure(code=RUN_DEADLINE_EXCEEDED, message=_DEADLINE_MESSAGE)
-            self._tables.stop_run(run, RunStatus.FAILED, RUN_DEADLINE_EXCEEDED, _DEADLINE_MESSAGE, error)
+            self._tables.stop_run(run, RunStatus.FAILED, RUN_CANCELLED, _DEADLINE_MESSAGE, error)
         return [run.key for run in late]
 
     def _is_lost(self, queued: QueuedStep, now: float) -> bool:

@@ -8,7 +8,9 @@ import pytest
 
 from runengine_server.domain.errors import UnavailableError
 from runengine_server.domain.states import RunStatus
+from runengine_server.ports.skill_runner import Outcome, SkillCall
 
+from .doubles import failed
 from .stage import BY_SIGNAL, SHORT_LEASE, TENANT, chain, settle_down, stage, step, workflow
 
 pytestmark = pytest.mark.anyio
@@ -82,6 +84,25 @@ async def test_a_deadline_cancels_attempts() -> None:
         assert await on.ended(run) == [RunStatus.FAILED]
         await on.bell.until(lambda: len(on.skills.cancelled) == 1)
         assert on.skills.calls[0].timeout_s <= 0.5
+
+
+async def test_a_deadline_is_no_failure_of_attempts() -> None:
+    """An attempt without time because its run is due neither fails nor is tried again: the deadline ends the run."""
+    async with stage(SHORT_LEASE) as on:
+
+        async def time_out(call: SkillCall) -> Outcome:
+            with anyio.move_on_after(call.timeout_s):
+                await anyio.sleep_forever()
+            return failed("SKILL_TIMEOUT", retryable=True)
+
+        on.skills.behaviour["once"] = on.skills.behaviour["often"] = time_out
+        run = await on.start(workflow(step("once"), step("often", attempts=5)), deadline_s=0.3)
+        assert await on.ended(run) == [RunStatus.FAILED]
+        error = on.tables.runs[run].error
+        assert error is not None and error.code == "RUN_DEADLINE_EXCEEDED"
+        assert [on.error_code(run, number) for number in (0, 1)] == ["RUN_CANCELLED"] * 2
+        assert len(on.skills.calls) == 2
+        await on.bell.until(lambda: on.scheduler.attempts_in_flight == 0)
 
 
 @pytest.mark.parametrize(("attempts_max", "pipelines"), [(1, 1), (1, 2), (3, 2), (5, 1)])

@@ -269,7 +269,7 @@ async def test_a_late_run_that_cannot_be_named_stops_nothing() -> None:
     """A deadline is enforced, and the engine works on, also when the run's workflow cannot be loaded for the log."""
     async with stage(SHORT_LEASE) as on:
         gate = on.skills.hold("held")
-        late = await on.start(workflow(step("held"), name="held"), deadline_s=0.05)
+        late = await on.start(workflow(step("held"), name="held"), deadline_s=0.3)
         await on.bell.until(lambda: len(on.skills.calls) == 1)
         on.workflows.known.clear()
         on.scheduler._contexts.forget(late)
