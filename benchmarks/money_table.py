@@ -90,8 +90,8 @@ async def _paid(scene: _Scene, options: argparse.Namespace, figures: Figures, wo
         begun = perf_counter()
         runs = [await client.trigger(_WORKFLOW, next(fresh)) for _ in range(options.calls)]
     await scene.all_started(options.calls)
-    # With two engines and calls of 60 s above the 10 s of a lease: steps of a killed engine are taken over meanwhile.
-    await scene.replace_all(options.call_s / (2 * options.engines + 1))
+    # 20 s with two engines and calls of 60 s: a lease is 10 s, so steps of a killed engine are taken over meanwhile.
+    await scene.replace_all(options.call_s / (options.engines + 1))
     replaced_s = perf_counter() - begun
     if ended := scene.calls(LedgerEvent.SUCCEEDED).total():
         raise BenchmarkError(f"{ended} calls had ended before every engine was replaced; let them take longer")
