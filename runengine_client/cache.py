@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import TypedDict
 
 from runengine_client.conversion import time_of
+from runengine_client.keywords import refuse_unknown
 from runengine_client.payload import JsonObject, from_struct
 from runengine_client.pb.runengine.v1 import cache_pb2
 from runengine_client.requests import timestamp
@@ -77,6 +78,7 @@ class CacheSelector(TypedDict, total=False):
 
 def invalidate_request(selector: CacheSelector, *, dry_run: bool, reason: str) -> cache_pb2.InvalidateCacheRequest:
     """The request that removes, or only counts, entries."""
+    refuse_unknown(selector, CacheSelector)
     return cache_pb2.InvalidateCacheRequest(
         selector=cache_pb2.CacheSelector(
             key=selector.get("key", ""),

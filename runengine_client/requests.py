@@ -10,6 +10,7 @@ from google.protobuf import duration_pb2, timestamp_pb2
 
 from runengine_client.conversion import wire_number
 from runengine_client.errors import FieldViolation, InvalidArgumentError
+from runengine_client.keywords import refuse_unknown
 from runengine_client.payload import to_struct
 from runengine_client.pb.runengine.v1 import run_engine_pb2, run_pb2, workflow_pb2
 from runengine_client.states import CacheMode, FailurePolicy, RunStatus, StepStatus, TriggerType
@@ -79,6 +80,7 @@ def trigger(
     workflow_name: str, payload: Mapping[str, object] | None, options: TriggerOptions, *, validate_only: bool = False
 ) -> run_engine_pb2.TriggerRequest:
     """The request that starts, or only plans, an initial run."""
+    refuse_unknown(options, TriggerOptions)
     return run_engine_pb2.TriggerRequest(
         workflow_name=workflow_name,
         trigger_payload=to_struct(payload or {}, "trigger_payload"),
@@ -103,6 +105,7 @@ def trigger_update(
     validate_only: bool = False,
 ) -> run_engine_pb2.TriggerUpdateRequest:
     """The request that starts, or only plans, an update; `change` is its type and payload."""
+    refuse_unknown(options, UpdateOptions)
     change_type, payload = change
     return run_engine_pb2.TriggerUpdateRequest(
         base_run_id=base_run_id,
@@ -124,6 +127,7 @@ def trigger_update(
 
 def retry(run_id: str, options: RetryOptions, *, validate_only: bool = False) -> run_engine_pb2.RetryRunRequest:
     """The request that retries, or only plans to retry, a failed or cancelled run."""
+    refuse_unknown(options, RetryOptions)
     return run_engine_pb2.RetryRunRequest(
         run_id=run_id,
         request_id=_request_id(options.get("request_id"), validate_only),
@@ -134,6 +138,7 @@ def retry(run_id: str, options: RetryOptions, *, validate_only: bool = False) ->
 
 def list_runs(filters: RunFilter, page_size: int, page_token: str) -> run_engine_pb2.ListRunsRequest:
     """One page of runs."""
+    refuse_unknown(filters, RunFilter)
     return run_engine_pb2.ListRunsRequest(
         page_size=page_size,
         page_token=page_token,

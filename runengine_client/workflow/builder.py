@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Self, TypedDict, Unpack
 
+from runengine_client.keywords import refuse_unknown
 from runengine_client.pb.runengine.v1 import workflow_pb2
 from runengine_client.states import CacheMode, CacheScope, FailurePolicy
 from runengine_client.workflow.document import workflow_of
@@ -63,6 +64,7 @@ class WorkflowBuilder:
 
     def __init__(self, name: str, *, version: str, **options: Unpack[WorkflowOptions]) -> None:
         """Start a workflow with its name and SemVer version."""
+        refuse_unknown(options, WorkflowOptions)
         self._steps: list[object] = []
         self._changes: dict[str, object] = {}
         self._document: dict[str, object] = {
@@ -79,6 +81,7 @@ class WorkflowBuilder:
 
     def step(self, step_id: str, *, skill: str, **options: Unpack[StepOptions]) -> Self:
         """Add a step that calls a skill; the order of steps is the order of lists and plans."""
+        refuse_unknown(options, StepOptions)
         retry = {
             "maxAttempts": options.get("max_attempts"),
             "backoffMs": options.get("backoff_ms"),

@@ -123,6 +123,26 @@ async def test_bad_options(client, fake):
     assert fake.calls == []
 
 
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [("trigger", ("demo",)), ("plan", ("demo",)), ("trigger_update", (RUN_ID, "audio.update")), ("retry", (RUN_ID,))],
+)
+async def test_misspelt_options_are_refused(client, fake, method, arguments):
+    """A keyword nobody knows is a TypeError that says what there is, instead of an option that is not sent."""
+    with pytest.raises(TypeError, match=r"unknown option expected_digest; there are .*expected_plan_digest"):
+        await getattr(client, method)(*arguments, expected_digest="abc")
+    assert fake.calls == []
+
+
+async def test_misspelt_filters_are_refused(client, fake):
+    """A misspelt condition neither lists nor removes more than was meant."""
+    with pytest.raises(TypeError, match="unknown option workflow; there are workflow_name"):
+        _ = [run async for run in client.list_runs(workflow="demo")]
+    with pytest.raises(TypeError, match="unknown option validate_only; there are key"):
+        await client.invalidate_cache(workflow_name="demo", validate_only=True)
+    assert fake.calls == []
+
+
 async def test_plan(client, fake):
     """A plan is validate-only, needs no request id and comes step by step."""
     plan = await client.plan_update(RUN_ID, "audio.update", {"audioStyle": "epic"})

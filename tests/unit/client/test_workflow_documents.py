@@ -345,6 +345,14 @@ def test_builder_checks_too():
         built().change("audio.update", seeds=["plan"])
 
 
+def test_builder_refuses_misspelt_options():
+    """A keyword that no step or workflow has is a TypeError, instead of a default where another value was meant."""
+    with pytest.raises(TypeError, match="unknown option epoch; there are description, "):
+        WorkflowBuilder("demo", version="1.0.0", epoch="2")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="unknown option scope; there are needs, "):
+        WorkflowBuilder("demo", version="1.0.0").step("a", skill="demo.a", scope="run_only")  # type: ignore[call-arg]
+
+
 @pytest.mark.parametrize(
     ("text", "span"),
     [
