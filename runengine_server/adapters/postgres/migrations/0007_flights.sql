@@ -38,14 +38,15 @@ COMMENT ON COLUMN run_events.leader_run IS 'Of a step that begins to wait for an
 
 CREATE FUNCTION flights_end(p_flights bytea[], p_runs bigint[], p_steps integer[]) RETURNS void
 LANGUAGE plpgsql AS $$
--- The leaders of these flights succeeded: their followers are free to be leased, and will find the entry. Never waits for
--- the queue row of another run: whoever holds one is ending that step, or has just woken it.
+-- The leaders of these flights succeeded: their followers are free to be leased, as long as they have been ready, and will
+-- find the entry. Never waits for the queue row of another run: whoever holds one is ending that step, or has just woken it.
+-- Its caller waits for none afterwards either.
 BEGIN
     DELETE FROM cache_flights AS f
     USING unnest(p_flights, p_runs, p_steps) AS e (flight, run, step)
     WHERE f.flight = e.flight AND f.run = e.run AND f.step = e.step;
     UPDATE step_queue AS q
-    SET waiting_on = NULL, available_at = clock_timestamp()
+    SET waiting_on = NULL
     FROM (
         SELECT s.run, s.step FROM step_queue AS s WHERE s.waiting_on = ANY (p_flights) FOR UPDATE SKIP LOCKED
     ) AS f
@@ -54,12 +55,20 @@ END $$;
 
 CREATE FUNCTION flights_hand_over(p_run bigint) RETURNS void
 LANGUAGE plpgsql AS $$
--- Steps of the run that led flights have ended without success: of each flight the oldest follower leads from now on, and is
--- free to be leased; without followers the flight ends. A leader that is tried again, or was lost sight of, goes on leading.
+-- Steps of the run that led flights have ended and left nothing in the cache: of each flight the oldest follower leads from
+-- now on, and is free to be leased; without followers the flight ends. A leader that is tried again, or was lost sight of,
+-- goes on leading.
 DECLARE
     led record;
     next record;
 BEGIN
+    IF EXISTS (
+        SELECT FROM cache_flights AS f JOIN step_queue AS q ON q.waiting_on = f.flight WHERE f.run = p_run
+    ) THEN
+        -- Who has several runs to stop waits for their queue rows while it holds followers that it woke: one at a time does,
+        -- or two would wait for each other.
+        PERFORM pg_advisory_xact_lock(7206312452);
+    END IF;
     FOR led IN
         SELECT f.flight FROM cache_flights AS f
         WHERE f.run = p_run AND NOT EXISTS (SELECT FROM step_queue AS q WHERE q.run = f.run AND q.step = f.step)
@@ -76,8 +85,7 @@ BEGIN
             DELETE FROM cache_flights WHERE flight = led.flight;
         ELSE
             UPDATE cache_flights SET run = next.run, step = next.step WHERE flight = led.flight;
-            UPDATE step_queue SET waiting_on = NULL, available_at = clock_timestamp()
-            WHERE run = next.run AND step = next.step;
+            UPDATE step_queue SET waiting_on = NULL WHERE run = next.run AND step = next.step;
         END IF;
     END LOOP;
 END $$;
@@ -92,17 +100,17 @@ DECLARE
     woken integer;
 BEGIN
     FOR lost IN
-        SELECT f.run, f.step FROM cache_flights AS f
+        SELECT DISTINCT f.run FROM cache_flights AS f
         WHERE NOT EXISTS (SELECT FROM step_queue AS q WHERE q.run = f.run AND q.step = f.step)
             AND f.started_at < clock_timestamp() - interval '1 second'
-        ORDER BY f.flight
+        ORDER BY f.run
         LIMIT p_limit
     LOOP
         PERFORM flights_hand_over(lost.run);
         found_count := found_count + 1;
     END LOOP;
     UPDATE step_queue AS q
-    SET waiting_on = NULL, available_at = clock_timestamp()
+    SET waiting_on = NULL
     FROM (
         SELECT s.run, s.step FROM step_queue AS s
         WHERE s.waiting_on IS NOT NULL AND NOT EXISTS (SELECT FROM cache_flights AS f WHERE f.flight = s.waiting_on)
@@ -119,39 +127,58 @@ CREATE FUNCTION flights_follow(
 ) RETURNS integer[]
 LANGUAGE plpgsql AS $$
 -- Each of these leases is given up: its step waits, ready and without a slot, for the end of a flight that another step
--- leads (1); one event names the leader. 0 where the flight has ended meanwhile (claim again), 2 where the lease is gone.
+-- leads (1); one event names the leader. 0 where the flight has ended meanwhile or is about to (claim again), 2 where the
+-- lease is gone. In a run that is failing nothing waits: the step goes back, and is cancelled with all that is ready.
 DECLARE
     at timestamptz;
+    failing bigint[];
     followed integer[] := array_fill(0, ARRAY[cardinality(f_run)]);
     w record;
+    tried integer;
+    stopped bigint;
 BEGIN
-    PERFORM FROM run_progress AS p WHERE p.run = ANY (f_run) ORDER BY p.run FOR UPDATE;
-    -- Until this commits no leader can end a flight that it finds here.
-    PERFORM FROM cache_flights AS f WHERE f.flight = ANY (f_flight) ORDER BY f.flight FOR SHARE;
+    SELECT coalesce(array_agg(p.run) FILTER (WHERE p.is_failing), '{}') INTO failing
+    FROM (
+        SELECT g.run, g.is_failing FROM run_progress AS g WHERE g.run = ANY (f_run) ORDER BY g.run FOR UPDATE
+    ) AS p;
     at := clock_timestamp();
     FOR w IN
-        SELECT c.n, c.run, c.step, c.epoch, c.flight, f.run AS leader_run, f.step AS leader_step
+        SELECT c.n, c.run, c.step, c.epoch, c.flight, f.run AS leader_run, f.step AS leader_step,
+            c.run = ANY (failing) AS is_failing
         FROM unnest(f_run, f_step, f_epoch, f_flight) WITH ORDINALITY AS c (run, step, epoch, flight, n)
-        JOIN cache_flights AS f ON f.flight = c.flight
-        WHERE (f.run, f.step) <> (c.run, c.step)
+        LEFT JOIN LATERAL (
+            -- Until this commits no leader can end a flight that it finds here. It waits for nobody who ends one: they may
+            -- wait for another flight that is held here.
+            SELECT l.run, l.step FROM cache_flights AS l
+            WHERE l.flight = c.flight AND (l.run, l.step) <> (c.run, c.step)
+                AND cardinality(failing) = 0 -- whoever stops runs must hold no flights yet; the others come again
+            FOR SHARE SKIP LOCKED
+        ) AS f ON true
         ORDER BY c.run, c.step
     LOOP
+        CONTINUE WHEN w.leader_run IS NULL AND NOT w.is_failing;
         UPDATE step_queue AS q
-        SET engine = NULL, leased_at = NULL, timeout_ms = abs(q.timeout_ms), waiting_on = w.flight, is_follower = true
-        WHERE q.run = w.run AND q.step = w.step AND coalesce(q.engine, 0) = p_engine AND q.lease_epoch = w.epoch;
-        IF FOUND THEN
-            followed[w.n] := 1;
-            PERFORM moves_apply(
-                at, ARRAY[w.run], ARRAY[w.step],
-                (SELECT ARRAY[q.attempt::integer] FROM step_queue AS q WHERE q.run = w.run AND q.step = w.step),
-                ARRAY[NULL::integer], ARRAY[3::smallint], ARRAY[2::smallint], ARRAY[NULL::timestamptz]);
+        SET engine = NULL, leased_at = NULL, timeout_ms = abs(q.timeout_ms),
+            waiting_on = CASE WHEN NOT w.is_failing THEN w.flight END, is_follower = true
+        WHERE q.run = w.run AND q.step = w.step AND coalesce(q.engine, 0) = p_engine AND q.lease_epoch = w.epoch
+        RETURNING q.attempt INTO tried;
+        IF NOT FOUND THEN
+            followed[w.n] := 2;
+            CONTINUE;
+        END IF;
+        followed[w.n] := 1;
+        PERFORM moves_apply(
+            at, ARRAY[w.run], ARRAY[w.step], ARRAY[tried], ARRAY[NULL::integer], ARRAY[3::smallint], ARRAY[2::smallint],
+            ARRAY[NULL::timestamptz]);
+        IF NOT w.is_failing THEN
             UPDATE run_events AS e
             SET leader_run = w.leader_run, leader_step = w.leader_step
             FROM run_progress AS p
             WHERE p.run = w.run AND e.run = w.run AND e.sequence = p.last_sequence;
-        ELSE
-            followed[w.n] := 2;
         END IF;
+    END LOOP;
+    FOR stopped IN SELECT v.run FROM unnest(failing) AS v (run) ORDER BY v.run LOOP
+        PERFORM run_settle(stopped);
     END LOOP;
     RETURN followed;
 END $$;
@@ -159,11 +186,13 @@ END $$;
 CREATE FUNCTION flights_claim(f_flight bytea[], f_run bigint[], f_step integer[]) RETURNS boolean[]
 LANGUAGE plpgsql AS $$
 -- Each step leads the flight, or another one does (false). Whoever looks into the cache after this, and finds nothing, may
--- execute: a leader that ended meanwhile has filed what it made.
+-- execute: a leader that ended meanwhile has filed what it made. Waits for others that claim, in order, but for nobody who
+-- ends a flight: it may be waiting for one that was claimed here.
 BEGIN
     INSERT INTO cache_flights (flight, run, step)
     SELECT v.flight, v.run, v.step
     FROM unnest(f_flight, f_run, f_step) AS v (flight, run, step)
+    WHERE NOT EXISTS (SELECT FROM cache_flights AS f WHERE f.flight = v.flight)
     ORDER BY v.flight
     ON CONFLICT DO NOTHING;
     RETURN (

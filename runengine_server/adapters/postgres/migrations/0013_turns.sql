@@ -135,6 +135,7 @@ DECLARE
     n_published integer := 1;
     blamed bigint[] := '{}';
     f_flight bytea[] := '{}'; f_run bigint[] := '{}'; f_step integer[] := '{}'; -- flights whose leaders succeeded
+    unfiled bigint[] := '{}'; -- runs of leaders that succeeded and left nothing in the cache
     -- who waits for the completions, an element an edge
     n_edges integer := 0;
     edges queue_row[] := '{}';
@@ -259,7 +260,9 @@ BEGIN
                 CASE WHEN new_status = 2 THEN at + x.delay_ms * interval '1 millisecond' END)::move;
 
             IF new_status IN (4, 5) THEN
-                IF done.flight IS NOT NULL THEN
+                IF done.flight IS NOT NULL AND done.status = 4 AND f.workflow_name IS NULL THEN
+                    unfiled := unfiled || done.run;
+                ELSIF done.flight IS NOT NULL THEN
                     f_flight := f_flight || done.flight; f_run := f_run || done.run; f_step := f_step || done.step;
                 END IF;
                 IF done.waits > 0 THEN
@@ -386,6 +389,10 @@ BEGIN
     IF cardinality(failing) > 0 THEN
         next_available_ms := 0;
     ELSE
+        FOR stopped IN SELECT DISTINCT v.run FROM unnest(unfiled) AS v (run) ORDER BY v.run LOOP
+            PERFORM flights_hand_over(stopped);
+            has_waiting := true;
+        END LOOP;
         IF cardinality(f_flight) > 0 THEN
             PERFORM flights_end(f_flight, f_run, f_step);
             has_waiting := true;
@@ -439,6 +446,9 @@ BEGIN
                 ended := ended || stopped;
             END IF;
         END LOOP;
+        FOR stopped IN SELECT DISTINCT v.run FROM unnest(unfiled) AS v (run) ORDER BY v.run LOOP
+            PERFORM flights_hand_over(stopped);
+        END LOOP;
         IF cardinality(f_flight) > 0 THEN
             PERFORM flights_end(f_flight, f_run, f_step);
         END IF;
@@ -473,7 +483,10 @@ BEGIN
         END LOOP;
         IF n_claims > 0 THEN
             INSERT INTO cache_flights (flight, run, step)
-            SELECT v.flight, v.run, v.step FROM unnest(claims) AS v ORDER BY v.flight
+            SELECT v.flight, v.run, v.step
+            FROM unnest(claims) AS v
+            WHERE NOT EXISTS (SELECT FROM cache_flights AS c WHERE c.flight = v.flight) -- waits for nobody who ends one
+            ORDER BY v.flight
             ON CONFLICT DO NOTHING;
             -- Only now: what a leader filed that ended while we waited for its flight is seen.
             FOR q IN
