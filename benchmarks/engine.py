@@ -16,6 +16,7 @@ from runengine_server.adapters.telemetry.logging_setup import LogFormat, LogSetu
 from runengine_server.app import Engine, SystemClock, run_engine
 from runengine_server.config import Settings
 from runengine_server.domain.ids import RunId
+from runengine_server.garbage import collect_rarely
 
 OnEnd = Callable[[RunId, float, str], None]
 """Told of a run's end: when, by `perf_counter`, and what went wrong, if anything."""
@@ -76,6 +77,7 @@ async def engine_of(
     """A server runs inside the block: everything of `runengine-server serve` but the process."""
     local = LocalSkillRunner(skills, is_inline=True)
     with _log_to_nowhere(settings) as log:
+        collect_rarely()
         async with run_engine(settings, log=EndObserver(log, on_end, on_step), local_skills=local) as engine:
             yield engine
 

@@ -14,6 +14,7 @@ from runengine_server.adapters.tokens.tokens_file import TokensFileError
 from runengine_server.app import SystemClock, run_engine
 from runengine_server.config import ConfigurationError, Settings
 from runengine_server.domain.errors import RunEngineError
+from runengine_server.garbage import collect_rarely
 from runengine_server.rpc.bind import BindRefusedError
 
 _log = logging.getLogger("runengine")
@@ -38,6 +39,7 @@ def serve_until_stopped(settings: Settings, *, is_development: bool) -> None:
 
 
 async def _serve(settings: Settings, observer: LogObserver, *, is_development: bool) -> None:
+    collect_rarely()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

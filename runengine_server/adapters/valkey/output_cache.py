@@ -47,8 +47,8 @@ class ValkeySettings:
         connections_max: open at once; a call that gets none in time counts as timed out.
         failures_max: in a row, before the server is left alone.
         open_s: how long it is left alone before one call tries again.
-        keys_max: in one MGET or one pipeline of SETs.
-        write_bytes_max: in one pipeline of SETs.
+        keys_max: in one MGET, or in one command that sets values.
+        write_bytes_max: in one command that sets values; the server counts it as its own memory meanwhile.
         value_bytes_max: a larger value is not kept: an output of 1 MiB and its header are.
     """
 
@@ -57,8 +57,21 @@ class ValkeySettings:
     failures_max: int = 3
     open_s: float = 1.0
     keys_max: int = 100
-    write_bytes_max: int = 2 * 1024 * 1024
+    write_bytes_max: int = 256 * 1024
     value_bytes_max: int = 1024 * 1024 + 64 * 1024
+
+
+# One command for many values: redis-py spends 15 µs on each command and its reply, 3 µs on each further argument.
+_SET_ALL = """
+local refused = 0
+for i, name in ipairs(KEYS) do
+    local options = {'SET', name, ARGV[2 * i], 'EX', ARGV[2 * i + 1]}
+    if ARGV[1] == 'NX' then options[6] = 'NX' end
+    local reply = redis.pcall(unpack(options))
+    if type(reply) == 'table' and reply.err then refused = refused + 1 end
+end
+return refused
+"""
 
 
 class ValkeyOutputCache:
@@ -117,17 +130,25 @@ class ValkeyOutputCache:
         for batch in _write_batches(entries, self._settings):
             size = sum(len(entry.output) for entry, _ in batch)
             values = await asyncio.to_thread(_encode, batch) if size > _INLINE_BYTES_MAX else _encode(batch)
-            pipeline = self._client.pipeline(transaction=False)
+            names: list[str] = []
+            arguments: list[bytes | int] = [b"NX" if only_absent else b""]
             for (entry, ttl_s), value in zip(batch, values, strict=True):
                 if value is not None and len(value) <= self._settings.value_bytes_max and ttl_s > 0:
-                    pipeline.set(self.name_of(entry.key), value, ex=ttl_s, nx=only_absent)
-            if not len(pipeline):
+                    names.append(self.name_of(entry.key))
+                    arguments += (value, ttl_s)
+            if not names:
                 continue
-            replies = await self._guarded(lambda p=pipeline: p.execute(raise_on_error=False))  # type: ignore[misc]
-            if replies is None:
+            refused = await self._guarded(lambda n=names, a=arguments: self._set_all(n, a))  # type: ignore[misc]
+            if refused is None:
                 return
-            # Out of memory, read only …: the server is there, and reading may work.
-            self.refused += sum(isinstance(reply, ResponseError) for reply in replies)
+            self.refused += refused
+
+    async def _set_all(self, names: Sequence[str], arguments: Sequence[bytes | int]) -> int:
+        """Set many values in one command and one reply; returns how many were refused."""
+        try:
+            return int(await self._client.eval(_SET_ALL, len(names), *names, *arguments))  # type: ignore[arg-type]
+        except ResponseError:  # out of memory, read only …: the server is there, and reading may work
+            return len(names)
 
     async def _drop(self, names: Sequence[str]) -> None:
         """Remove values that are not ours, so that they can be replaced."""
