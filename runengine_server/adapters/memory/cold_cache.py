@@ -4,8 +4,17 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from runengine_server.adapters.memory.output_cache import mismatch
-from runengine_server.adapters.memory.tables import MemoryTables, Place
-from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheHit, CacheMiss, CacheQuery, Producer
+from runengine_server.adapters.memory.queued_steps import Place
+from runengine_server.adapters.memory.tables import MemoryTables
+from runengine_server.domain.cache import (
+    CacheAnswer,
+    CacheEntry,
+    CacheFlight,
+    CacheHit,
+    CacheMiss,
+    CacheQuery,
+    Producer,
+)
 from runengine_server.domain.ids import Tenant
 from runengine_server.domain.states import CacheTier, MissReason
 
@@ -19,7 +28,7 @@ class MemoryColdCache:
 
     async def lookup(self, queries: Sequence[CacheQuery]) -> Sequence[CacheAnswer]:
         """See the port."""
-        return [self._answer(query) for query in queries]
+        return [self._found_or_led(query) for query in queries]
 
     async def store(self, entries: Sequence[tuple[CacheEntry, int]]) -> None:
         """Nothing to do: the entry was filed by the tick that completed its step."""
@@ -37,14 +46,21 @@ class MemoryColdCache:
         tables.removed.update(gone)
         tables.removals[tenant, workflow_name] += bool(gone)
 
+    def _found_or_led(self, query: CacheQuery) -> CacheAnswer:
+        """What there is; where there is nothing, who is to execute it: the claimant, or another step."""
+        is_leading = query.claimant is None or self._tables.flights.claim(query.flight, query.claimant)
+        answer = self._answer(query)
+        return answer if is_leading or isinstance(answer, CacheHit) else CacheFlight(flight=query.flight)
+
     def _answer(self, query: CacheQuery) -> CacheAnswer:
         key, filed = query.key, self._tables.filed
         found = filed.get((key.tenant, key.workflow_name, key.step_id, key.input_hash))
         if found is None and (key.tenant, key.workflow_name, key.step_id, key.input_hash) in self._tables.removed:
             return CacheMiss(reason=MissReason.INVALIDATED)
         if found is None:
-            is_step_known = any(other[:3] == (key.tenant, key.workflow_name, key.step_id) for other in filed)
-            return CacheMiss(reason=MissReason.INPUT_CHANGED if is_step_known else MissReason.NEVER_SEEN)
+            return CacheMiss(
+                reason=MissReason.INPUT_CHANGED if self._tables.is_step_known(key) else MissReason.NEVER_SEEN
+            )
         fingerprint, producer = found
         if reason := mismatch(fingerprint, query.fingerprint):
             return CacheMiss(reason=reason)

@@ -3,15 +3,8 @@
 import json
 from collections.abc import Mapping, Sequence
 
-from runengine_server.adapters.memory.tables import (
-    MemoryTables,
-    Move,
-    Place,
-    QueuedStep,
-    RunRecord,
-    StepResult,
-    first_event,
-)
+from runengine_server.adapters.memory.queued_steps import Place, QueuedStep
+from runengine_server.adapters.memory.tables import MemoryTables, Move, RunRecord, StepResult, first_event
 from runengine_server.domain.base_run import BaseResult, BaseRun
 from runengine_server.domain.failure import RUN_CANCELLED
 from runengine_server.domain.ids import RunId, RunKey, StepNo, Tenant, WorkflowDigest

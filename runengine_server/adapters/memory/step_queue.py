@@ -1,53 +1,29 @@
 """The queue of ready steps and the engines' leases in memory; for tests and simulation."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import assert_never
 
-from runengine_server.adapters.memory.tables import (
-    FailedTry,
-    MemoryTables,
-    Move,
-    Place,
-    QueuedStep,
-    RunRecord,
-    StepResult,
-)
+from runengine_server.adapters.memory.queued_steps import Place, QueuedStep
+from runengine_server.adapters.memory.tables import MemoryTables, Move, RunRecord
+from runengine_server.adapters.memory.turn import MemoryTurn, as_lease
+from runengine_server.domain.cache import FlightId
 from runengine_server.domain.failure import RUN_CANCELLED, RUN_DEADLINE_EXCEEDED, Failure
-from runengine_server.domain.ids import EngineNo, RunKey, StepNo
-from runengine_server.domain.states import OutputSource, RunStatus, StepStatus
+from runengine_server.domain.ids import EngineNo
+from runengine_server.domain.states import RunStatus, StepStatus
 from runengine_server.ports.step_queue import (
-    AttemptFailed,
     CacheQuestion,
     Completion,
-    Dependents,
     EndedRun,
+    Following,
+    Holdings,
     Lease,
-    StepExecuted,
-    StepFailed,
-    StepReused,
+    Recorded,
+    TakenBack,
     Turn,
 )
 
 LEASE_LOSSES_MAX = 5
 OVERDUE_GRACE_S = 10.0
 _DEADLINE_MESSAGE = "the deadline of the run has passed"
-
-
-@dataclass(slots=True)
-class _Turn:
-    """What one tick has done so far; `moves` by run in the order of their events."""
-
-    engine: EngineNo
-    now: float
-    moves: dict[RunKey, list[Move]] = field(default_factory=dict)
-    unlocked: dict[Place, int] = field(default_factory=dict)
-    was_failing: set[RunKey] = field(default_factory=set)
-    failing: dict[RunKey, None] = field(default_factory=dict)
-    leases: list[Lease] = field(default_factory=list)
-
-    def move(self, run: RunKey, move: Move) -> None:
-        self.moves.setdefault(run, []).append(move)
 
 
 class MemoryStepQueue:
@@ -66,226 +42,91 @@ class MemoryStepQueue:
     ) -> Turn:
         """See the port."""
         tables = self._tables
-        turn = _Turn(engine, tables.now())
-        for completion in completions:
-            if (run := tables.runs.get(completion.lease.run)) is not None and run.is_failing:
-                turn.failing[run.key] = None
-        turn.was_failing = set(turn.failing)
-        accepted = [self._take(turn, completion) for completion in completions]
-        if tables.engines.get(engine, 0.0) <= turn.now:
-            capacity = 0  # an engine whose own lease has ended commits, but leases nothing
-        self._ready_unlocked(turn, capacity)
-        if not turn.failing:  # a turn that has runs to settle comes back for more at once
-            self._lease_free(turn, capacity - len(turn.leases))
-        begun, ended = [], []
-        for key, moves in turn.moves.items():
-            has_begun, has_ended = tables.apply_moves(tables.runs[key], moves)
-            begun += [key] * has_begun
-            ended += [key] * has_ended
-        ended += [key for key in turn.failing if tables.settle_run(tables.runs[key])]
+        turn = MemoryTurn(tables, engine)
+        accepted = turn.commit(completions)
+        turn.lease(capacity)
+        done = [completion.lease for completion, is_taken in zip(completions, accepted, strict=True) if is_taken]
+        tables.committed.update(dict.fromkeys(((engine, lease) for lease in done), frozenset(turn.ended)))
         return Turn(
             accepted=accepted,
-            misses=[None] * len(turn.leases),
             leases=turn.leases,
-            begun=begun,
-            ended=[_ended(tables.runs[key]) for key in ended],
-            next_available_s=None if turn.leases else self._next_available_s(turn),
+            misses=turn.answer(questions),
+            begun=turn.begun,
+            ended=[_ended(tables.runs[key]) for key in turn.ended],
+            next_available_s=turn.next_available_s,
         )
+
+    async def follow(self, engine: EngineNo, waits: Sequence[tuple[Lease, FlightId]]) -> Sequence[Following]:
+        """See the port."""
+        runs = self._tables.runs
+        failing = sorted({lease.run for lease, _ in waits if runs[lease.run].is_failing})
+        in_order = sorted(range(len(waits)), key=lambda at: (waits[at][0].run, waits[at][0].step))
+        outcomes = {at: self._follow(engine, *waits[at], is_any_failing=bool(failing)) for at in in_order}
+        for run in failing:
+            self._tables.settle_run(runs[run])
+        return [outcomes[at] for at in range(len(waits))]
 
     async def hold(self, engine: EngineNo, lease: Lease) -> None:
         """See the port."""
         if queued := self._held_by(engine, lease):
             queued.timeout_ms = -abs(queued.timeout_ms)
 
-    async def begin(self, engine: EngineNo, lease: Lease, timeout_ms: int) -> None:
+    async def begin(self, engine: EngineNo, lease: Lease, timeout_ms: int) -> bool:
         """See the port."""
-        if queued := self._held_by(engine, lease):
-            queued.timeout_ms = timeout_ms
-            queued.leased_at = self._tables.now()
+        queued = self._held_by(engine, lease)
+        if queued is None or self._tables.runs[lease.run].is_failing:
+            return False
+        queued.timeout_ms = timeout_ms
+        queued.leased_at = self._tables.now()
+        return True
 
-    async def owned(self, engine: EngineNo) -> Sequence[Lease]:
+    async def owned(self, engine: EngineNo) -> Holdings:
         """See the port."""
-        return [_lease(place, queued) for place, queued in self._tables.queue.items() if queued.engine == engine]
+        leases = [as_lease(place, queued) for place, queued in self._tables.queue.items() if queued.engine == engine]
+        runs = self._tables.runs
+        return Holdings(leases=leases, failing={lease.run for lease in leases if runs[lease.run].is_failing})
+
+    async def hand_back(self, leases: Sequence[Lease]) -> TakenBack:
+        """See the port."""
+        queue = self._tables.queue
+        places = {(lease.run, lease.step): lease.epoch for lease in leases}
+        held = [p for p, epoch in places.items() if p in queue and queue[p].engine and queue[p].epoch == epoch]
+        return _taken_back(self._tables, held, is_lost=False)
+
+    async def recorded(self, engine: EngineNo, leases: Sequence[Lease]) -> Recorded:
+        """See the port."""
+        tables = self._tables
+        turns = [tables.committed.get((engine, lease)) for lease in leases]
+        ended = {lease.run for lease, runs in zip(leases, turns, strict=True) if runs and lease.run in runs}
+        return Recorded(
+            is_recorded=[runs is not None for runs in turns], ended=[_ended(tables.runs[run]) for run in sorted(ended)]
+        )
 
     def _held_by(self, engine: EngineNo, lease: Lease) -> QueuedStep | None:
         queued = self._tables.queue.get((lease.run, lease.step))
         return queued if queued and queued.engine == engine and queued.epoch == lease.epoch else None
 
-    def _take(self, turn: _Turn, completion: Completion) -> bool:
-        """Apply a completion unless its lease is gone."""
-        lease = completion.lease
-        place = lease.run, lease.step
-        queued = self._tables.queue.get(place)
-        if queued is None or queued.engine != turn.engine or queued.epoch != lease.epoch:
-            return False
-        run = self._tables.runs[lease.run]
-        del self._tables.queue[place]
-        match completion:
-            case StepExecuted():
-                self._executed(turn, run, completion, queued)
-            case StepReused():
-                self._reused(turn, completion, queued)
-            case AttemptFailed():
-                self._attempt_failed(turn, completion, queued)
-            case StepFailed():
-                attempt = queued.attempt - (not completion.is_attempted)
-                self._end_failed(turn, queued, attempt, completion)
-                self._tables.blame(run, lease.step, completion.run_failure)
-            case _:
-                assert_never(completion)
-        return True
-
-    def _executed(self, turn: _Turn, run: RunRecord, done: StepExecuted, queued: QueuedStep) -> None:
-        tables, lease = self._tables, done.lease
-        place = lease.run, lease.step
-        tables.results[place] = StepResult(
-            status=StepStatus.COMPLETED,
+    def _follow(self, engine: EngineNo, lease: Lease, flight: FlightId, *, is_any_failing: bool) -> Following:
+        tables, place = self._tables, (lease.run, lease.step)
+        run, leader = tables.runs[lease.run], tables.flights.leaders.get(flight)
+        is_waiting = leader not in (None, place) and not is_any_failing
+        if not is_waiting and not run.is_failing:
+            return Following.FLIGHT_ENDED
+        queued = self._held_by(engine, lease)
+        if queued is None:
+            return Following.LEASE_LOST
+        queued.engine, queued.leased_at, queued.is_follower = None, None, True
+        queued.timeout_ms = abs(queued.timeout_ms)
+        queued.waiting_on = flight if is_waiting else None
+        move = Move(
+            step=lease.step,
             attempt=queued.attempt,
-            lease_losses=queued.lease_losses,
-            started_at=queued.leased_at,
-            ended_at=turn.now,
-            epoch=queued.epoch,
-            source=OutputSource.EXECUTED,
-            producer=place,
-            input_hash=done.input_hash,
-            cache_version=done.cache_version,
-            output_hash=done.output_hash,
-            decision=done.decision,
+            from_status=StepStatus.RUNNING,
+            to_status=StepStatus.READY,
+            leader=leader if is_waiting else None,
         )
-        tables.outputs[place], tables.artifacts[place] = done.output, done.artifacts
-        if done.filing is not None:
-            key = (run.new.tenant, done.filing.workflow_name, done.filing.step_id, done.input_hash)
-            tables.filed[key] = done.filing.fingerprint, place
-            tables.removed.discard(key)
-        for ordinal in range(len(done.artifacts)):
-            turn.move(lease.run, Move(step=lease.step, attempt=None, ordinal=ordinal))
-        turn.move(lease.run, _from_running(lease.step, queued.attempt, StepStatus.COMPLETED))
-        self._count_down(turn, run, done.dependents)
-
-    def _reused(self, turn: _Turn, done: StepReused, queued: QueuedStep) -> None:
-        lease, attempt = done.lease, queued.attempt - 1
-        self._tables.results[lease.run, lease.step] = StepResult(
-            status=StepStatus.SKIPPED,
-            attempt=attempt,
-            lease_losses=queued.lease_losses,
-            started_at=queued.leased_at,
-            ended_at=turn.now,
-            epoch=queued.epoch,
-            source=done.source,
-            producer=(done.producer_run, done.producer_step),
-            input_hash=done.input_hash,
-            cache_version=done.cache_version,
-            output_hash=done.output_hash,
-            decision=done.decision,
-        )
-        turn.move(lease.run, _from_running(lease.step, attempt, StepStatus.SKIPPED))
-        self._count_down(turn, self._tables.runs[lease.run], done.dependents)
-
-    def _attempt_failed(self, turn: _Turn, failed: AttemptFailed, queued: QueuedStep) -> None:
-        lease = failed.lease
-        place = lease.run, lease.step
-        if lease.run in turn.was_failing:  # in a failing run nothing is tried again
-            self._end_failed(turn, queued, queued.attempt, failed)
-            return
-        self._note_try(place, queued, queued.attempt, failed.failure)
-        self._tables.queue[place] = QueuedStep(
-            timeout_ms=abs(queued.timeout_ms),
-            ready_at=turn.now,
-            available_at=turn.now + failed.delay_ms / 1000,
-            epoch=queued.epoch,
-            attempt=queued.attempt + 1,
-            lease_losses=queued.lease_losses,
-        )
-        turn.move(lease.run, _from_running(lease.step, queued.attempt, StepStatus.READY))
-
-    def _end_failed(self, turn: _Turn, queued: QueuedStep, attempt: int, failed: AttemptFailed | StepFailed) -> None:
-        place = failed.lease.run, failed.lease.step
-        self._note_try(place, queued, attempt, failed.failure)
-        self._tables.results[place] = StepResult(
-            status=StepStatus.FAILED,
-            attempt=attempt,
-            lease_losses=queued.lease_losses,
-            started_at=queued.leased_at,
-            ended_at=turn.now,
-            epoch=queued.epoch,
-            input_hash=failed.input_hash or "",
-            decision=failed.decision,
-            error=failed.failure,
-        )
-        turn.failing[place[0]] = None
-        turn.move(place[0], _from_running(place[1], attempt, StepStatus.FAILED))
-
-    def _note_try(self, place: Place, queued: QueuedStep, attempt: int, failure: Failure) -> None:
-        self._tables.tries.append(FailedTry(place=place, attempt=attempt, epoch=queued.epoch, failure=failure))
-
-    def _count_down(self, turn: _Turn, run: RunRecord, dependents: Dependents) -> None:
-        for step, timeout_ms in zip(dependents.steps, dependents.timeouts_ms, strict=True):
-            run.waiting_for[step] -= 1
-            if run.waiting_for[step] == 0:
-                turn.unlocked[run.key, step] = timeout_ms
-
-    def _ready_unlocked(self, turn: _Turn, capacity: int) -> None:
-        """Queue what this turn made ready, leased at once as far as there is capacity and nothing more urgent waits."""
-        runs = self._tables.runs
-        unlocked = sorted(place for place in turn.unlocked if not runs[place[0]].is_failing)
-        if unlocked and self._first_priority(turn) > min(runs[run].new.priority for run, _ in unlocked):
-            capacity = 0
-        for place in unlocked:
-            assert place not in self._tables.results, f"step {place} has ended; it must not become ready"
-            timeout_ms = turn.unlocked[place]
-            queued = QueuedStep(timeout_ms=timeout_ms, ready_at=turn.now, available_at=turn.now)
-            self._tables.queue[place] = queued
-            is_leased = len(turn.leases) < capacity
-            if is_leased:
-                self._grant(turn, place, queued)
-            to = StepStatus.RUNNING if is_leased else StepStatus.READY
-            turn.move(place[0], Move(step=place[1], attempt=1, from_status=StepStatus.PENDING, to_status=to))
-
-    def _first_priority(self, turn: _Turn) -> int:
-        """The highest priority among steps that wait to be leased; -1 when none does."""
-        return max(
-            (
-                self._tables.runs[place[0]].new.priority
-                for place, queued in self._tables.queue.items()
-                if queued.engine is None and queued.available_at <= turn.now
-            ),
-            default=-1,
-        )
-
-    def _lease_free(self, turn: _Turn, capacity: int) -> None:
-        if capacity <= 0:
-            return
-        runs = self._tables.runs
-        free = sorted(
-            (-runs[place[0]].new.priority, queued.available_at, place)
-            for place, queued in self._tables.queue.items()
-            if queued.engine is None and queued.available_at <= turn.now
-        )
-        for _, _, place in free[:capacity]:
-            run, queued = runs[place[0]], self._tables.queue[place]
-            if run.is_failing or run.status.is_terminal:
-                continue
-            self._grant(turn, place, queued)
-            turn.move(
-                place[0],
-                Move(
-                    step=place[1],
-                    attempt=queued.attempt,
-                    from_status=StepStatus.READY,
-                    to_status=StepStatus.RUNNING,
-                ),
-            )
-
-    def _grant(self, turn: _Turn, place: Place, queued: QueuedStep) -> None:
-        queued.engine, queued.leased_at = turn.engine, turn.now
-        queued.epoch += 1
-        turn.leases.append(_lease(place, queued))
-
-    def _next_available_s(self, turn: _Turn) -> float | None:
-        if turn.failing:
-            return 0.001
-        free = [queued.available_at - turn.now for queued in self._tables.queue.values() if queued.engine is None]
-        return min((delay_s for delay_s in free if delay_s > 0), default=None)
+        tables.apply_moves(run, [move])
+        return Following.WAITING
 
 
 class MemoryEngineRegistry:
@@ -310,23 +151,24 @@ class MemoryEngineRegistry:
         self._tables.engines[engine] = self._tables.now() + lease_s
         return True
 
-    async def retire(self, engine: EngineNo) -> Sequence[RunKey]:
+    async def retire(self, engine: EngineNo) -> TakenBack:
         """See the port."""
         held = [place for place, queued in self._tables.queue.items() if queued.engine == engine]
-        concerned = self._tables.take_back(held, is_lost=False, losses_max=LEASE_LOSSES_MAX)
+        taken = _taken_back(self._tables, held, is_lost=False)
         self._tables.engines.pop(engine, None)
-        return concerned
+        return taken
 
-    async def reap(self) -> Sequence[RunKey]:
+    async def reap(self) -> TakenBack:
         """See the port."""
         tables, now = self._tables, self._tables.now()
+        tables.flights.reap()
         dead = [engine for engine, lease_until in tables.engines.items() if lease_until < now]
         for engine in dead:
             del tables.engines[engine]
         lost = [place for place, queued in tables.queue.items() if self._is_lost(queued, now)]
-        return tables.take_back(lost, is_lost=True, losses_max=LEASE_LOSSES_MAX)
+        return _taken_back(tables, lost, is_lost=True)
 
-    async def enforce_deadlines(self) -> Sequence[RunKey]:
+    async def enforce_deadlines(self) -> Sequence[EndedRun]:
         """See the port."""
         now = self._tables.now()
         late = [
@@ -337,7 +179,7 @@ class MemoryEngineRegistry:
         for run in late:
             error = Failure(code=RUN_DEADLINE_EXCEEDED, message=_DEADLINE_MESSAGE)
             self._tables.stop_run(run, RunStatus.FAILED, RUN_CANCELLED, _DEADLINE_MESSAGE, error)
-        return [run.key for run in late]
+        return [_ended(run) for run in late]
 
     def _is_lost(self, queued: QueuedStep, now: float) -> bool:
         """True for a lease whose engine is gone, or has lost sight of it: far beyond its timeout and not held back."""
@@ -347,12 +189,9 @@ class MemoryEngineRegistry:
         return queued.engine not in self._tables.engines or (queued.timeout_ms > 0 and overdue_at < now)
 
 
-def _lease(place: Place, queued: QueuedStep) -> Lease:
-    return Lease(place[0], place[1], queued.epoch, queued.attempt, queued.lease_losses)
-
-
-def _from_running(step: StepNo, attempt: int, to_status: StepStatus) -> Move:
-    return Move(step=step, attempt=attempt, from_status=StepStatus.RUNNING, to_status=to_status)
+def _taken_back(tables: MemoryTables, places: Sequence[Place], *, is_lost: bool) -> TakenBack:
+    runs = tables.take_back(places, is_lost=is_lost, losses_max=LEASE_LOSSES_MAX)
+    return TakenBack(runs=runs, ended=[_ended(tables.runs[run]) for run in runs if tables.runs[run].status.is_terminal])
 
 
 def _ended(run: RunRecord) -> EndedRun:

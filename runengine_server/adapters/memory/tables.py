@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from runengine_server.adapters.memory.queued_steps import Flights, Place, QueuedStep
 from runengine_server.domain.artifact import ProducedArtifact
-from runengine_server.domain.cache import CacheDecision, Fingerprint
+from runengine_server.domain.cache import CacheDecision, CacheKey, Fingerprint
 from runengine_server.domain.failure import UPSTREAM_FAILED, Failure
 from runengine_server.domain.ids import EngineNo, RunId, RunKey, SkillId, StepNo, Tenant
 from runengine_server.domain.states import (
@@ -22,8 +23,8 @@ from runengine_server.domain.states import (
 )
 from runengine_server.ports.clock import Clock
 from runengine_server.ports.run_store import EarlierAnswer, NewRun
+from runengine_server.ports.step_queue import Lease
 
-Place = tuple[RunKey, StepNo]
 COUNTED = (
     StepStatus.RUNNING,
     StepStatus.COMPLETED,
@@ -31,20 +32,6 @@ COUNTED = (
     StepStatus.FAILED,
     StepStatus.CANCELLED,
 )
-
-
-@dataclass(slots=True, kw_only=True)
-class QueuedStep:
-    """A step that is ready, delayed or leased; times in seconds of the wall clock."""
-
-    timeout_ms: int
-    ready_at: float
-    available_at: float
-    engine: EngineNo | None = None
-    epoch: int = 0
-    leased_at: float | None = None
-    attempt: int = 1
-    lease_losses: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +65,10 @@ class FailedTry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEvent:
-    """A numbered event; a run's has no step, an artifact's an ordinal and no states; `counts` are those after it."""
+    """A numbered event; a run's has no step, an artifact's an ordinal and no states; `counts` are those after it.
+
+    `leader`: the step whose end the step waits for from now on.
+    """
 
     sequence: int
     type: RunEventType
@@ -88,17 +78,19 @@ class StoredEvent:
     ordinal: int | None = None
     from_status: int | None = None
     to_status: int | None = None
+    leader: Place | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """A step's change of state, or with an ordinal one of its artifacts."""
+    """A step's change of state, or with an ordinal one of its artifacts; `leader` as in StoredEvent."""
 
     step: StepNo
     attempt: int | None
     from_status: StepStatus | None = None
     to_status: StepStatus | None = None
     ordinal: int | None = None
+    leader: Place | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -142,6 +134,8 @@ class MemoryTables:
         self.runs: dict[RunKey, RunRecord] = {}
         self.by_id: dict[RunId, RunKey] = {}
         self.queue: dict[Place, QueuedStep] = {}
+        self.flights = Flights(self.queue)
+        self.picks = 0
         self.results: dict[Place, StepResult] = {}
         self.outputs: dict[Place, bytes] = {}
         self.artifacts: dict[Place, tuple[ProducedArtifact, ...]] = {}
@@ -150,6 +144,7 @@ class MemoryTables:
         self.removed: set[tuple[Tenant, str, str, str]] = set()
         self.removals: Counter[tuple[Tenant, str]] = Counter()
         self.requests: dict[tuple[Tenant, str, str], EarlierAnswer] = {}
+        self.committed: dict[tuple[EngineNo, Lease], frozenset[RunKey]] = {}  # and the runs that ended with it
         self.engines: dict[EngineNo, float] = {}
         self.engines_ever = 0
         self.permits: dict[SkillId, dict[EngineNo, PermitRow]] = {}
@@ -177,6 +172,7 @@ class MemoryTables:
                     ordinal=move.ordinal,
                     from_status=move.from_status,
                     to_status=move.to_status,
+                    leader=move.leader,
                 )
             )
         ends = run.remaining == 0 and not run.status.is_terminal
@@ -197,6 +193,7 @@ class MemoryTables:
         self.apply_moves(run, moves)
         run.error = error
         self._end(run, status)
+        self.flights.hand_over(run.key)
 
     def settle_run(self, run: RunRecord) -> bool:
         """Move a failing run towards its end; True when it ended."""
@@ -207,6 +204,7 @@ class MemoryTables:
         dropped = sorted(p for p, q in self.queue.items() if p[0] == run.key and (q.engine is None or fails_fast))
         self.apply_moves(run, [self._drop(place, UPSTREAM_FAILED, message) for place in dropped])
         if any(place[0] == run.key for place in self.queue):
+            self.flights.hand_over(run.key)
             return False
         self.stop_run(run, RunStatus.FAILED, UPSTREAM_FAILED, message, run.error)
         return True
@@ -222,7 +220,8 @@ class MemoryTables:
         now, moves = self.now(), dict[RunKey, list[Move]]()
         for place in sorted(places):
             queued = self.queue[place]
-            is_poison = is_lost and queued.lease_losses >= losses_max
+            is_counted = is_lost and queued.timeout_ms >= 0  # who waited for a slot of its skill ran nothing
+            is_poison = is_counted and queued.lease_losses >= losses_max
             to = StepStatus.FAILED if is_poison else StepStatus.READY
             moves.setdefault(place[0], []).append(
                 Move(step=place[1], attempt=queued.attempt, from_status=StepStatus.RUNNING, to_status=to)
@@ -232,12 +231,17 @@ class MemoryTables:
             else:
                 queued.engine, queued.leased_at, queued.available_at = None, None, now
                 queued.timeout_ms = abs(queued.timeout_ms)
-                queued.lease_losses += is_lost
+                queued.lease_losses += is_counted
         for key, of_run in moves.items():
             self.apply_moves(self.runs[key], of_run)
         for key in moves:
             self.settle_run(self.runs[key])
         return list(moves)
+
+    def is_step_known(self, key: CacheKey) -> bool:
+        """True when a success of the key's step was ever filed."""
+        step = key.tenant, key.workflow_name, key.step_id
+        return any(other[:3] == step for other in (*self.filed, *self.removed))
 
     def history(self, run: RunKey) -> list[StoredEvent]:
         """The run's events, in order."""

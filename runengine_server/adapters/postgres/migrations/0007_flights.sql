@@ -193,7 +193,7 @@ BEGIN
     SELECT v.flight, v.run, v.step
     FROM unnest(f_flight, f_run, f_step) AS v (flight, run, step)
     WHERE NOT EXISTS (SELECT FROM cache_flights AS f WHERE f.flight = v.flight)
-    ORDER BY v.flight
+    ORDER BY v.flight, v.run, v.step
     ON CONFLICT DO NOTHING;
     RETURN (
         SELECT array_agg(coalesce(c.run = v.run AND c.step = v.step, false) ORDER BY v.n)

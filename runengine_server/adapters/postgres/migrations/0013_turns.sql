@@ -486,7 +486,7 @@ BEGIN
             SELECT v.flight, v.run, v.step
             FROM unnest(claims) AS v
             WHERE NOT EXISTS (SELECT FROM cache_flights AS c WHERE c.flight = v.flight) -- waits for nobody who ends one
-            ORDER BY v.flight
+            ORDER BY v.flight, v.run, v.step
             ON CONFLICT DO NOTHING;
             -- Only now: what a leader filed that ended while we waited for its flight is seen.
             FOR q IN
