@@ -293,6 +293,20 @@ def test_request_ids(raw: RawApi) -> None:
     refused.expect(StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED", "new request id")
 
 
+def test_planning_leaves_request_ids_alone(raw: RawApi) -> None:
+    """Asking for a plan uses up no request id, and answers with a plan also under an id that has started a run."""
+    request = trigger(request_id=str(uuid.uuid4()), validate_only=True)
+    for _ in range(2):
+        planned = raw.engine.Trigger(request, metadata=ADMIN, timeout=20)
+        assert (planned.run_id, planned.deduplicated, planned.HasField("plan")) == ("", False, True)
+    request.validate_only = False
+    started = raw.engine.Trigger(request, metadata=ADMIN, timeout=20)
+    assert (bool(started.run_id), started.deduplicated) == (True, False)
+    request.validate_only = True
+    planned = raw.engine.Trigger(request, metadata=ADMIN, timeout=20)
+    assert (planned.run_id, planned.deduplicated, planned.HasField("plan")) == ("", False, True)
+
+
 def test_one_request_from_many_threads(raw: RawApi) -> None:
     """The same request sent by sixteen callers at once starts one run, and all of them get its id."""
     label = uuid.uuid4().hex

@@ -81,6 +81,20 @@ async def test_accepted_comes_before_a_free_slot(
         assert workshop.running_max == 2
 
 
+async def test_calls_are_logged(stub: Any, workshop: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Start and end of a call are logged with run, step, attempt and the trace that the engine's call belongs to."""
+    caplog.set_level("INFO", logger="runengine.skills")
+    workshop.release.set()
+    metadata = (("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),)
+    async for _ in stub.Execute(_request(attempt=2), metadata=metadata):
+        pass
+    what = "skillId=t.work, runId=run, stepId=step, attempt=2, traceId=4bf92f3577b34da6a3ce929d0e0e4736"
+    started, ended = [record.getMessage() for record in caplog.records if "runId=" in record.getMessage()]
+    assert started == f"Skill started: {what}"
+    assert ended.startswith(f"Skill ended: {what}, durationMs=")
+    assert ended.endswith(", outcome=OK")
+
+
 async def test_silence_is_filled_with_heartbeats(stub: Any, workshop: Any) -> None:
     """A call with nothing to say sends heartbeats at the interval that was asked for."""
     call = stub.Execute(_request())
