@@ -40,6 +40,22 @@ async def test_cached_steps_are_not_executed_again() -> None:
         assert set(on.statuses(second).values()) == {StepStatus.SKIPPED}
 
 
+async def test_a_success_is_filed_under_the_version_that_executed() -> None:
+    """While the catalogue lags behind a deployment, an entry belongs to the version that the call reported."""
+    single = workflow(step("a", trigger="x"), name="single")
+    async with stage() as on:
+        on.skills.behaviour["a"] = lambda call: succeeded(call, cache_version="2")
+        await on.ended(await on.start(single, {"x": 1}))
+        again = await on.start(single, {"x": 1})
+        assert await on.ended(again) == [RunStatus.COMPLETED]
+        assert on.statuses(again) == {"a": StepStatus.COMPLETED}  # what the catalogue names was never filed
+        on.skills.cache_version = "2"
+        known = await on.start(single, {"x": 1})
+        assert await on.ended(known) == [RunStatus.COMPLETED]
+        assert on.statuses(known) == {"a": StepStatus.SKIPPED}
+        assert len(on.skills.calls) == 2
+
+
 async def test_early_cutoff() -> None:
     """A re-executed step that yields the same output lets its dependents use what the base has."""
     async with stage() as on:
