@@ -5,20 +5,21 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+import anyio
 import pytest
 
 from runengine_server.adapters.memory import cold_cache, output_cache
 from runengine_server.adapters.memory.run_store import MemoryRunStore
 from runengine_server.adapters.memory.step_queue import MemoryEngineRegistry, MemoryStepQueue
 from runengine_server.adapters.memory.tables import MemoryTables
-from runengine_server.domain.ids import RunKey
+from runengine_server.domain.ids import EngineNo, RunKey
 from runengine_server.domain.states import CacheMode, PlanReason
 from runengine_server.planner import planning
 from runengine_server.planner.compiled import CompiledWorkflow
 from runengine_server.planner.decision import decide
 from runengine_server.ports.run_store import NewRun, RequestKey
+from runengine_server.ports.step_queue import Completion, StepExecuted, StepReused, Turn
 from runengine_server.scheduler import preparation
-from runengine_server.scheduler.scheduler import Scheduler
 
 from .story import random_story
 from .virtual_loop import run_virtually
@@ -92,14 +93,12 @@ def removals_do_not_reach_the_hot_tier(patch: Patch) -> None:
 
 def no_fence(patch: Patch) -> None:
     """Results of leases that were lost are accepted."""
-    take = MemoryStepQueue._take
 
-    def unfenced(self: MemoryStepQueue, turn: Any, completion: Any) -> bool:
-        if queued := self._tables.queue.get((completion.lease.run, completion.lease.step)):
-            queued.engine, queued.epoch = turn.engine, completion.lease.epoch
-        return take(self, turn, completion)
+    def unfence(queue: MemoryStepQueue, engine: EngineNo, completion: Completion) -> None:
+        if queued := queue._tables.queue.get((completion.lease.run, completion.lease.step)):
+            queued.engine, queued.epoch = engine, completion.lease.epoch
 
-    patch.setattr(MemoryStepQueue, "_take", unfenced)
+    _before_each_completion(patch, unfence)
 
 
 def no_reaping(patch: Patch) -> None:
@@ -114,10 +113,10 @@ def no_reaping(patch: Patch) -> None:
 def no_reconciling(patch: Patch) -> None:
     """Leases whose grant was lost on the way stay with an engine that does not know of them."""
 
-    async def reconcile(self: Scheduler) -> None:
-        """Do nothing."""
+    async def owned(self: MemoryStepQueue, engine: EngineNo) -> None:
+        await anyio.sleep_forever()
 
-    patch.setattr(Scheduler, "_reconcile", reconcile)
+    patch.setattr(MemoryStepQueue, "owned", owned)
     patch.setattr("runengine_server.adapters.memory.step_queue.OVERDUE_GRACE_S", 1e6)
 
 
@@ -133,14 +132,14 @@ def requests_forgotten(patch: Patch) -> None:
 
 def dependents_too_early(patch: Patch) -> None:
     """A step that waits for two starts when one has finished."""
-    count_down = MemoryStepQueue._count_down
 
-    def hasty(self: MemoryStepQueue, turn: Any, run: Any, dependents: Any) -> None:
-        for step in dependents.steps:
-            run.waiting_for[step] = min(run.waiting_for[step], 1)
-        count_down(self, turn, run, dependents)
+    def hurry(queue: MemoryStepQueue, engine: EngineNo, completion: Completion) -> None:
+        if isinstance(completion, StepExecuted | StepReused):
+            waiting_for = queue._tables.runs[completion.lease.run].waiting_for
+            for step in completion.dependents.steps:
+                waiting_for[step] = min(waiting_for[step], 1)
 
-    patch.setattr(MemoryStepQueue, "_count_down", hasty)
+    _before_each_completion(patch, hurry)
 
 
 def new_definitions_unnoticed(patch: Patch) -> None:
@@ -188,6 +187,17 @@ BREAKAGES: list[Callable[[Patch], None]] = [
     retries_read_what_was_to_be_refreshed,
     stopped_runs_still_queued,
 ]
+
+
+def _before_each_completion(patch: Patch, meddle: Callable[[MemoryStepQueue, EngineNo, Completion], None]) -> None:
+    tick = MemoryStepQueue.tick
+
+    async def meddling(self: MemoryStepQueue, engine: EngineNo, completions: Sequence[Completion], *rest: Any) -> Turn:
+        for completion in completions:
+            meddle(self, engine, completion)
+        return await tick(self, engine, completions, *rest)
+
+    patch.setattr(MemoryStepQueue, "tick", meddling)
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda breakage: breakage.__name__)
