@@ -48,7 +48,7 @@ class Signals:
 
 
 class WatcherObserver(ObserverGroup):
-    """Hears the one fact that watchers need; silent about the rest."""
+    """Hears what watchers and other engines need; silent about the rest."""
 
     def __init__(self, hints: PostgresHints) -> None:
         """Announce through `hints`."""
@@ -58,3 +58,7 @@ class WatcherObserver(ObserverGroup):
     def runs_changed(self, runs: Any) -> None:
         """These runs have new events."""
         self._hints.announce_events(runs)
+
+    def runs_stopped(self, runs: Any) -> None:
+        """Attempts of these runs should stop, on whichever engine."""
+        self._hints.announce_cancelled(runs)

@@ -45,6 +45,9 @@ class Observer(Protocol):
     def runs_changed(self, runs: Sequence[RunKey]) -> None:
         """These runs have new events."""
 
+    def runs_stopped(self, runs: Sequence[RunKey]) -> None:
+        """These runs have failed: attempts of theirs, which any engine may run, should stop."""
+
     def database_unavailable(self, problem: str) -> None:
         """The database did not answer; the engine tries again."""
 

@@ -1,6 +1,6 @@
 """The queue of ready steps and the one operation that moves runs forward: the tick."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
@@ -156,6 +156,30 @@ class Turn:
     next_available_s: float | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdings:
+    """The leases an engine holds according to the database, and which of their runs are failing."""
+
+    leases: Sequence[Lease]
+    failing: Collection[RunKey]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """Which completions are committed (same order as asked), and the runs that ended in the same transactions."""
+
+    is_recorded: Sequence[bool]
+    ended: Sequence[EndedRun]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenBack:
+    """The runs whose leases went back to the queue, or were lost once too often; and which of them ended."""
+
+    runs: Sequence[RunKey]
+    ended: Sequence[EndedRun]
+
+
 class StepQueue(Protocol):
     """Leases and completions; every operation is one transaction, bounded in time."""
 
@@ -191,11 +215,23 @@ class StepQueue(Protocol):
     async def hold(self, engine: EngineNo, lease: Lease) -> None:
         """The attempt waits for a free slot of its skill: however long that takes, its lease is not overdue."""
 
-    async def begin(self, engine: EngineNo, lease: Lease, timeout_ms: int) -> None:
-        """An attempt that was held starts now, with its whole timeout ahead."""
+    async def begin(self, engine: EngineNo, lease: Lease, timeout_ms: int) -> bool:
+        """An attempt that was held starts now, with its whole timeout ahead; False where it must not start any more.
 
-    async def owned(self, engine: EngineNo) -> Sequence[Lease]:
-        """The leases the engine holds according to the database."""
+        That is when its lease is gone or its run is failing.
+        """
+
+    async def owned(self, engine: EngineNo) -> Holdings:
+        """What the engine holds according to the database."""
+
+    async def hand_back(self, leases: Sequence[Lease]) -> TakenBack:
+        """Give up leases whose attempts did not begin: the steps are ready again, cancelled where their run is failing.
+
+        Idempotent by: the epoch; leases that are gone are left alone.
+        """
+
+    async def recorded(self, engine: EngineNo, leases: Sequence[Lease]) -> Recorded:
+        """Whether the engine's completions of these leases, whose turn's reply was lost, are committed."""
 
 
 class EngineRegistry(Protocol):
@@ -207,11 +243,11 @@ class EngineRegistry(Protocol):
     async def renew(self, engine: EngineNo, lease_s: float) -> bool:
         """Extend the engine's lease; False when it has ended and was taken back: the engine must start anew."""
 
-    async def retire(self, engine: EngineNo) -> Sequence[RunKey]:
-        """Hand every lease back and remove the engine; returns the runs concerned."""
+    async def retire(self, engine: EngineNo) -> TakenBack:
+        """Hand every lease back and remove the engine."""
 
-    async def reap(self) -> Sequence[RunKey]:
-        """Take back the leases of dead engines and of attempts far beyond their timeout; returns the runs concerned."""
+    async def reap(self) -> TakenBack:
+        """Take back the leases of dead engines and of attempts far beyond their timeout."""
 
-    async def enforce_deadlines(self) -> Sequence[RunKey]:
+    async def enforce_deadlines(self) -> Sequence[EndedRun]:
         """Fail the runs whose deadline has passed; returns them."""

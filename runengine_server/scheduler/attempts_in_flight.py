@@ -12,12 +12,23 @@ from runengine_server.ports.step_queue import Lease
 
 @dataclass(slots=True)
 class InFlight:
-    """A lease held: how to cancel its skill once it runs, whether it was, and whether nobody wants its result."""
+    """A lease held.
+
+    Attributes:
+        lease: the lease.
+        scope: cancels its attempt, which waits for its skill or runs it.
+        is_calling: its skill was called.
+        is_cancelled: it was cancelled, or must not begin.
+        is_unwanted: nobody wants its result.
+        is_given_up: it must not begin, and is to be handed back.
+    """
 
     lease: Lease
     scope: anyio.CancelScope | None = None
+    is_calling: bool = False
     is_cancelled: bool = False
     is_unwanted: bool = False
+    is_given_up: bool = False
 
 
 class AttemptsInFlight:
@@ -59,11 +70,21 @@ class AttemptsInFlight:
         return held
 
     def began(self, lease: Lease, scope: anyio.CancelScope) -> None:
-        """The lease's skill runs inside `scope`; one that was cancelled before is so at once."""
+        """The lease's attempt runs inside `scope`; one that was cancelled before is so at once."""
         if held := self._held.get(lease):
             held.scope = scope
             if held.is_cancelled:
                 scope.cancel()
+
+    def calls(self, lease: Lease) -> None:
+        """The lease's skill is called now: it costs money and may end, also in a failing run."""
+        if held := self._held.get(lease):
+            held.is_calling = True
+
+    def is_given_up(self, lease: Lease) -> bool:
+        """True when a lease that is held did not begin and is to be handed back."""
+        held = self._held.get(lease)
+        return held is not None and held.is_given_up
 
     def is_cancelled(self, lease: Lease) -> bool:
         """True when a lease that is held must not start its skill any more."""
@@ -89,6 +110,14 @@ class AttemptsInFlight:
             for held in list(self._by_run.get(run, {}).values()):
                 held.is_unwanted = True
                 _cancel(held)
+
+    def give_up(self, runs: Iterable[RunKey]) -> None:
+        """Let no further skill begin for these runs: they are failing, and nothing more is to be paid for them."""
+        for run in runs:
+            for held in list(self._by_run.get(run, {}).values()):
+                if not held.is_calling and not held.is_cancelled:
+                    held.is_given_up = True
+                    _cancel(held)
 
     def cancel(self, leases: Iterable[Lease]) -> None:
         """Cancel attempts whose lease is gone, such as those of cancelled runs."""

@@ -6,27 +6,18 @@ import anyio
 
 from runengine_server.domain.errors import UnavailableError
 from runengine_server.ports.step_queue import EngineRegistry
-from runengine_server.scheduler.attempts_in_flight import AttemptsInFlight
+from runengine_server.scheduler.endings import Endings
 from runengine_server.scheduler.reporting import Reporting
-from runengine_server.scheduler.run_contexts import RunContexts
 
 
 class Reaper:
     """Looks every second, or twice a lease where that is less."""
 
-    def __init__(
-        self,
-        registry: EngineRegistry,
-        contexts: RunContexts,
-        reporting: Reporting,
-        in_flight: AttemptsInFlight,
-        lease_s: float,
-    ) -> None:
-        """Reap in `registry`; attempts of late runs are cancelled in `in_flight`."""
+    def __init__(self, registry: EngineRegistry, endings: Endings, reporting: Reporting, lease_s: float) -> None:
+        """Reap in `registry`; `endings` hears of the runs that end by it."""
         self._registry = registry
-        self._contexts = contexts
+        self._endings = endings
         self._reporting = reporting
-        self._in_flight = in_flight
         self._every_s = min(1.0, lease_s / 2)
 
     async def run(self, wake: Callable[[], None]) -> None:
@@ -34,13 +25,14 @@ class Reaper:
         while True:
             await anyio.sleep(self._every_s)
             try:
-                reaped = await self._registry.reap()
-                late = await self._registry.enforce_deadlines()
-                self._in_flight.cancel_runs(late)
-                self._reporting.runs_changed([*reaped, *late])
-                if reaped:
+                taken = await self._registry.reap()
+                self._reporting.runs_changed(taken.runs)
+                if taken.runs:
                     wake()
-                self._reporting.deadlines_passed(await self._contexts.get(late))
+                await self._endings.happened(taken.ended, {})
+                late = await self._registry.enforce_deadlines()
+                self._reporting.runs_changed([each.run for each in late])
+                await self._endings.happened(late, {})
             except UnavailableError as error:
                 self._reporting.database_unavailable(error)
             except Exception as error:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 from runengine_server.domain.cache import CacheKey
 from runengine_server.domain.errors import UnavailableError
-from runengine_server.domain.failure import RUN_DEADLINE_EXCEEDED
 from runengine_server.domain.ids import RunKey
 from runengine_server.domain.plan import RebuildPlan
 from runengine_server.domain.states import RunStatus
@@ -35,11 +34,6 @@ class Reporting:
             self._observer.run_completed(facts.run_id, 0)
         self._observer.runs_changed([facts.run])
 
-    def deadlines_passed(self, contexts: Mapping[RunKey, RunContext]) -> None:
-        """These runs were failed because their deadline has passed."""
-        for context in contexts.values():
-            self._observer.run_failed(context.facts.run_id, "", RUN_DEADLINE_EXCEEDED)
-
     def cache_missed(self, keys: Sequence[CacheKey]) -> None:
         """The cache has nothing for these keys."""
         for key in keys:
@@ -62,20 +56,21 @@ class Reporting:
 
     def committed(self, batch: Sequence[Settled], turn: Turn) -> None:
         """A tick is committed."""
-        contexts: dict[RunKey, RunContext] = {}
         for settled, is_accepted in zip(batch, turn.accepted, strict=True):
-            if settled.context is None:
-                continue
-            contexts[settled.completion.lease.run] = settled.context
-            if is_accepted:
+            if is_accepted and settled.context is not None:
                 self._step_settled(settled, settled.context)
-        for ended in turn.ended:
-            if context := contexts.get(ended.run):
-                self._run_ended(context, ended)
         changed = {settled.completion.lease.run for settled in batch}
         changed.update(lease.run for lease in turn.leases)
         changed.update(turn.begun)
         self.runs_changed(list(changed))
+
+    def runs_ended(self, ended: Sequence[EndedRun], contexts: Mapping[RunKey, RunContext]) -> None:
+        """These runs have ended; those without a context cannot be named, but what runs of them anywhere is stopped."""
+        for each in ended:
+            if context := contexts.get(each.run):
+                self._run_ended(context, each)
+        if failed := [each.run for each in ended if each.status is RunStatus.FAILED]:
+            self._observer.runs_stopped(failed)
 
     def database_unavailable(self, error: UnavailableError) -> None:
         """The database did not answer; work goes on when it does."""
@@ -88,6 +83,10 @@ class Reporting:
     def internal_failure(self, lease: Lease, error: Exception) -> None:
         """The engine itself could not run a step."""
         self._observer.internal_failure(f"run {lease.run}, step {lease.step}", error)
+
+    def endings_unnamed(self, error: Exception) -> None:
+        """Runs have ended whose names cannot be found."""
+        self._observer.internal_failure("the ends of runs", error)
 
     def turn_failed(self, error: Exception) -> None:
         """A completion, or a turn without any, was refused by the database for what it is."""

@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from itertools import count
 from uuid import uuid4
 
 import anyio
@@ -20,9 +19,10 @@ from runengine_server.domain.plan import RebuildPlan
 from runengine_server.ports.output_cache import OutputCache
 from runengine_server.ports.progress import ProgressBoard
 from runengine_server.ports.run_store import RunFacts
-from runengine_server.ports.step_queue import EngineRegistry, Following, Lease, StepQueue, Turn
+from runengine_server.ports.step_queue import EngineRegistry, Following, Lease, StepFailed, StepQueue, Turn
 from runengine_server.scheduler.attempt import AttemptRunner, Settled, internal_failure
 from runengine_server.scheduler.attempts_in_flight import AttemptsInFlight, InFlight
+from runengine_server.scheduler.endings import Endings
 from runengine_server.scheduler.foresight import Foresight
 from runengine_server.scheduler.preparation import (
     CannotResolve,
@@ -34,11 +34,12 @@ from runengine_server.scheduler.preparation import (
     Reuse,
 )
 from runengine_server.scheduler.reaper import Reaper
+from runengine_server.scheduler.reconciler import Reconciler
 from runengine_server.scheduler.reporting import Reporting
 from runengine_server.scheduler.run_contexts import RunContext, RunContexts
 from runengine_server.scheduler.settings import SchedulerSettings
 from runengine_server.scheduler.skill_gates import SkillGates
-from runengine_server.scheduler.turns import Turns, retry_s
+from runengine_server.scheduler.turns import Turns, answered, retry_s
 from runengine_server.scheduler.values import Place, StepValues
 from runengine_server.scheduler.wakeup import Wakeup
 
@@ -65,8 +66,10 @@ class Scheduler:
         """Use what the process shares; `description` names the process for operators."""
         self._in_flight = AttemptsInFlight()
         self._queue = queue
-        self._turns = Turns(queue, reporting)
-        self._reaper = Reaper(registry, contexts, reporting, self._in_flight, settings.lease_s)
+        self._endings = Endings(contexts, self._in_flight, reporting)
+        self._reconciler = Reconciler(queue, self._in_flight, self._endings, reporting, settings.lease_s)
+        self._turns = Turns(queue, reporting, self._reconciler.ring)
+        self._reaper = Reaper(registry, self._endings, reporting, settings.lease_s)
         self._registry = registry
         self._contexts = contexts
         self._values = values
@@ -129,7 +132,7 @@ class Scheduler:
                     tasks.start_soon(self._run_pipeline)
                 tasks.start_soon(self._gates.run, self.wake)
                 tasks.start_soon(self._keep_lease)
-                tasks.start_soon(self._reconcile)
+                tasks.start_soon(self._reconciler.run, lambda: self._engine, self._prepare_and_start, self._let_go)
                 tasks.start_soon(self._reaper.run, self.wake)
                 await anyio.sleep_forever()
         finally:
@@ -159,13 +162,15 @@ class Scheduler:
             try:
                 foreseen = await self._look_ahead(batch, capacity)
                 questions = self._foresight.questions(foreseen)
-                batch, turn = await self._turns.take(self._engine, batch, capacity, questions)
+                engine = self._engine
+                batch, turn = await self._turns.take(engine, batch, capacity, questions)
             except BaseException:
                 self._settled[:0] = batch  # cancelled: sent once more at the end, fenced where it was committed
                 raise
             finally:
                 self._slots_asked_for -= capacity
-            fresh = self._in_flight.add(turn.leases)
+            # What a number was granted that the engine has lost meanwhile is others' by now.
+            fresh = self._in_flight.add(turn.leases) if engine == self._engine else []
             # A full lease may have left ready steps behind.
             self._may_be_ready = self._may_be_ready or 0 < capacity <= len(turn.leases)
             await self._commit(batch, turn)
@@ -203,15 +208,17 @@ class Scheduler:
             self._in_flight.remove(lease)
             if not is_accepted:
                 continue
+            if isinstance(settled.completion, StepFailed):
+                self._in_flight.give_up([lease.run])
             if settled.value is not None:
                 self._values.put((lease.run, lease.step), settled.value, settled.size_bytes)
             if settled.entry is not None and settled.context is not None:
                 step = settled.context.compiled.workflow.steps[lease.step]
                 entries.append((settled.entry, step.cache_policy.hot_ttl_s))
         self._reporting.committed(batch, turn)
-        for ended in turn.ended:
-            self._contexts.forget(ended.run)
-            self._in_flight.cancel_runs([ended.run])
+        if turn.ended:
+            known = {s.completion.lease.run: s.context for s in batch if s.context is not None}
+            await self._endings.happened(turn.ended, known)
         if entries:
             await self._cache.store(entries)
 
@@ -247,13 +254,8 @@ class Scheduler:
         """Give up leases whose identical steps others execute; returns those whose flight has ended meanwhile."""
         if not steps:
             return ()
-        for tries in count():
-            try:
-                outcomes = await self._queue.follow(self._engine, [(step.lease, step.flight) for step in steps])
-                break
-            except UnavailableError as error:
-                self._reporting.database_unavailable(error)
-                await anyio.sleep(retry_s(tries))
+        waits = [(step.lease, step.flight) for step in steps]
+        outcomes = await answered(partial(self._queue.follow, self._engine, waits), self._reporting)
         for step, outcome in zip(steps, outcomes, strict=True):
             if outcome is not Following.FLIGHT_ENDED:
                 self._let_go(step.lease)
@@ -263,9 +265,9 @@ class Scheduler:
     def _begin(self, step: Prepared) -> None:
         match step:
             case Execute() if self._in_flight.is_cancelled(step.lease):
-                self._let_go(step.lease)
+                self._drop(step.lease)
             case Execute():
-                if settled := self._attempts.execute_at_once(step):
+                if self._gates.is_leased and (settled := self._attempts.execute_at_once(step)):
                     self._reporting.step_started(step.context, step.lease)
                     self._settle(settled)
                 else:
@@ -300,7 +302,11 @@ class Scheduler:
         with anyio.CancelScope() as scope:
             self._in_flight.began(step.lease, scope)
             try:
-                async with self._gates.passed(step, self._attempts.timeout_ms):
+                async with self._gates.passed(step, self._attempts.timeout_ms) as may_begin:
+                    if not may_begin:
+                        self._reconciler.give_up(step.lease)
+                        return
+                    self._in_flight.calls(step.lease)
                     self._reporting.step_started(step.context, step.lease)
                     self._settle(await self._attempts.execute(step, partial(self._on_progress, step)))
             except Exception as error:
@@ -308,12 +314,19 @@ class Scheduler:
             finally:
                 self._progress.clear(step.lease.run, step.context.compiled.workflow.steps[step.lease.step].step_id)
             return
-        held = self._let_go(step.lease)  # cancelled: the lease is gone
+        held = self._drop(step.lease)
         if held is not None and held.is_unwanted:
             try:
                 await self._attempts.abandon(step)
             except Exception as error:
                 self._reporting.internal_failure(step.lease, error)
+
+    def _drop(self, lease: Lease) -> InFlight | None:
+        """The attempt was cancelled: its lease is gone, or is to be handed back; returns what was held of one gone."""
+        if self._in_flight.is_given_up(lease):
+            self._reconciler.give_up(lease)
+            return None
+        return self._let_go(lease)
 
     def _let_go(self, lease: Lease) -> InFlight | None:
         """Free the slot of a lease that no turn will settle."""
@@ -366,34 +379,19 @@ class Scheduler:
             except UnavailableError as error:
                 self._reporting.database_unavailable(error)
 
-    async def _reconcile(self) -> None:
-        """Notice leases that are gone, and take up those that a lost reply granted."""
-        while True:
-            await anyio.sleep(self._settings.lease_s / 3)
-            engine, held_before = self._engine, self._in_flight.leases()
-            try:
-                with self._in_flight.collected() as seen:
-                    owned = set(await self._queue.owned(engine))
-            except UnavailableError as error:
-                self._reporting.database_unavailable(error)
-                continue
-            if engine != self._engine:
-                continue
-            self._in_flight.cancel(held_before - owned)
-            if unknown := self._in_flight.add(owned - seen):
-                await self._prepare_and_start(unknown)
-
     async def _retire(self) -> None:
         """Commit what has settled and hand the rest back; what this cannot do, others do when the lease ends."""
         batch, self._settled = self._settled, []
         try:
             if batch:
-                await self._commit(batch, await self._queue.tick(self._engine, [s.completion for s in batch], 0))
+                await self._commit(batch, await self._turns.take_last(self._engine, batch))
         except UnavailableError as error:
             self._reporting.database_unavailable(error)
         except Exception as error:
             self._reporting.internal_failure(batch[0].completion.lease, error)
         try:
-            self._reporting.runs_changed(await self._registry.retire(self._engine))
+            taken = await self._registry.retire(self._engine)
+            self._reporting.runs_changed(taken.runs)
+            await self._endings.happened(taken.ended, {})
         except UnavailableError as error:
             self._reporting.database_unavailable(error)

@@ -9,6 +9,7 @@ What a skill's limit keeps waiting is leased all the same, but takes no slot of 
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio
 
@@ -21,6 +22,7 @@ from runengine_server.ports.step_queue import StepQueue
 from runengine_server.scheduler.preparation import Execute
 from runengine_server.scheduler.reporting import Reporting
 from runengine_server.scheduler.skill_gate import SkillGate, Waiter
+from runengine_server.scheduler.turns import answered
 from runengine_server.scheduler.wakeup import Wakeup
 
 # An engine asks a runner it has not reached yet twice a second: longer than this nobody waits for its list of skills.
@@ -91,13 +93,23 @@ class SkillGates:
                 gate.asked_at_s = float("-inf")
         self._bell.ring()
 
+    @property
+    def is_leased(self) -> bool:
+        """False when the engine's own lease may have ended: it must not start what others may run by now."""
+        return self._clock.monotonic() < self._leased_until_s
+
     @asynccontextmanager
-    async def passed(self, step: Execute, timeout_ms: Callable[[Execute], int]) -> AsyncIterator[None]:
-        """A permit of the step's skill is held inside the block; waiting for it is no time of the attempt."""
+    async def passed(self, step: Execute, timeout_ms: Callable[[Execute], int]) -> AsyncIterator[bool]:
+        """A permit of the step's skill is held inside the block; waiting for it is no time of the attempt.
+
+        False when the attempt must not start any more.
+        """
         gate = await self._gate(step.context.compiled.workflow.steps[step.lease.step].skill_id)
         if gate is None:
-            yield
+            await self._until_leased()
+            yield True
             return
+        may_begin = True
         waiter = gate.enter(step.lease, anyio.current_time())
         try:
             if waiter is not None:
@@ -108,11 +120,10 @@ class SkillGates:
                 await waiter.admitted.wait()
                 if waiter.is_held:
                     async with waiter.noting:  # not before its `hold` has ended, whatever became of that
-                        await self._noted(self._queue.begin(self._engine, step.lease, timeout_ms(step)))
-            # Who was frozen beyond its lease must not start what others may run by now.
-            while self._clock.monotonic() >= self._leased_until_s:
-                await self._renewed.wait()
-            yield
+                        begin = partial(self._queue.begin, self._engine, step.lease, timeout_ms(step))
+                        may_begin = await answered(begin, self._reporting)
+            await self._until_leased()
+            yield may_begin
         finally:
             gate.leave(waiter)
             if gate.is_urgent:
@@ -124,6 +135,10 @@ class SkillGates:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._exchange_permits)
             tasks.start_soon(self._hold_leases)
+
+    async def _until_leased(self) -> None:
+        while not self.is_leased:
+            await self._renewed.wait()
 
     async def _gate(self, skill_id: SkillId) -> SkillGate | None:
         """The gate of a skill with a limit; a runner that cannot be asked for one within a moment has none."""

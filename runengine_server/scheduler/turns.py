@@ -1,6 +1,10 @@
 """Takes turns until the database answers: a reply that was lost costs time, one bad completion only itself."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import count
+from typing import TypeVar
 
 import anyio
 
@@ -10,6 +14,8 @@ from runengine_server.ports.step_queue import CacheQuestion, StepQueue, Turn
 from runengine_server.scheduler.attempt import Settled, internal_failure
 from runengine_server.scheduler.reporting import Reporting
 
+T = TypeVar("T")
+
 _RETRY_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -18,28 +24,45 @@ def retry_s(tries: int) -> float:
     return _RETRY_S[min(tries, len(_RETRY_S) - 1)]
 
 
+async def answered(ask: Callable[[], Awaitable[T]], reporting: Reporting) -> T:
+    """What the database says, however long it is away; `ask` may be repeated without harm."""
+    for tries in count():
+        try:
+            return await ask()
+        except UnavailableError as error:
+            reporting.database_unavailable(error)
+            await anyio.sleep(retry_s(tries))
+    raise AssertionError("counting does not end")
+
+
 class Turns:
     """The tick of the queue, persistent."""
 
-    def __init__(self, queue: StepQueue, reporting: Reporting) -> None:
-        """Tick `queue`, and say what goes wrong."""
+    def __init__(self, queue: StepQueue, reporting: Reporting, on_lost_reply: Callable[[], None]) -> None:
+        """Tick `queue`; `on_lost_reply`: a turn may have granted leases of which nobody heard."""
         self._queue = queue
         self._reporting = reporting
+        self._on_lost_reply = on_lost_reply
 
     async def take(
         self, engine: EngineNo, batch: list[Settled], capacity: int, questions: Sequence[CacheQuestion] = ()
     ) -> tuple[list[Settled], Turn]:
-        """Tick until the database answers; a batch whose reply was lost is sent again and fenced.
+        """Tick until the database answers; a batch whose reply was lost is sent again, and what it did then counts.
 
         What cannot be stored at all fails, alone; returns the batch as it was committed.
         """
-        tries, is_replaced = 0, False
+        tries, is_replaced, is_repeated = 0, False, False
         while True:
             try:
                 completions = [settled.completion for settled in batch]
-                return batch, await self._queue.tick(engine, completions, capacity, questions)
+                turn = await self._queue.tick(engine, completions, capacity, questions)
+                if is_repeated:
+                    self._on_lost_reply()
+                    turn = await answered(partial(self._with_recorded, engine, batch, turn), self._reporting)
+                return batch, turn
             except UnavailableError as error:
                 self._reporting.database_unavailable(error)
+                is_repeated = True
             except Exception as error:
                 if len(batch) > 1:
                     return await self._one_by_one(engine, batch, capacity, questions)
@@ -49,6 +72,24 @@ class Turns:
                 is_replaced = True
             await anyio.sleep(retry_s(tries))
             tries += 1
+
+    async def take_last(self, engine: EngineNo, batch: Sequence[Settled]) -> Turn:
+        """Tick once without leasing anything; some of the batch may have been sent before."""
+        turn = await self._queue.tick(engine, [settled.completion for settled in batch], 0)
+        return await self._with_recorded(engine, batch, turn)
+
+    async def _with_recorded(self, engine: EngineNo, batch: Sequence[Settled], turn: Turn) -> Turn:
+        """The turn, as if what an earlier one without a reply has committed of the batch were its own doing."""
+        refused = [at for at, is_accepted in enumerate(turn.accepted) if not is_accepted]
+        if not refused:
+            return turn
+        recorded = await self._queue.recorded(engine, [batch[at].completion.lease for at in refused])
+        ours = {at for at, is_recorded in zip(refused, recorded.is_recorded, strict=True) if is_recorded}
+        return replace(
+            turn,
+            accepted=[is_accepted or at in ours for at, is_accepted in enumerate(turn.accepted)],
+            ended=[*turn.ended, *recorded.ended],
+        )
 
     async def _one_by_one(
         self, engine: EngineNo, batch: Sequence[Settled], capacity: int, questions: Sequence[CacheQuestion]

@@ -151,8 +151,8 @@ async def test_another_engine_cannot_complete(subject: Subject) -> None:
     lease = await lease_one(subject)
     thief = await subject.registry.register(str(uuid4()), "thief", 3600.0)
     assert list((await subject.tick(subject.executed(lease), engine=thief)).accepted) == [False]
-    assert list(await subject.queue.owned(thief)) == []
-    assert list(await subject.queue.owned(subject.engine)) == [lease]
+    assert list((await subject.queue.owned(thief)).leases) == []
+    assert list((await subject.queue.owned(subject.engine)).leases) == [lease]
 
 
 async def test_a_retry_waits_for_its_delay(subject: Subject) -> None:

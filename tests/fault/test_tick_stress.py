@@ -74,7 +74,7 @@ class RandomEngine:
     async def _renew(self) -> None:
         if await self.registry.renew(self.engine, LEASE_S):  # type: ignore[arg-type]
             # As the scheduler does: leases that a lost reply granted are found here, those that are gone forgotten.
-            self.held = list(await self.queue.owned(self.engine))  # type: ignore[arg-type]
+            self.held = list((await self.queue.owned(self.engine)).leases)  # type: ignore[arg-type]
         else:
             self.chaos.happened["engine lost"] += 1
             self.engine = await self.registry.register(_uuid(self.chaos.random), "random", LEASE_S)
@@ -150,7 +150,7 @@ async def _steal_leases(chaos: Chaos, registry: PostgresEngineRegistry) -> None:
                 "UPDATE engines SET lease_until = now() - interval '1 second' WHERE engine ="
                 " (SELECT engine FROM engines ORDER BY random() LIMIT 1)"
             )
-        chaos.happened["reaped"] += len(await registry.reap())
+        chaos.happened["reaped"] += len((await registry.reap()).runs)
         chaos.happened["late"] += len(await registry.enforce_deadlines())
         if chaos.created and chaos.chance(0.2):
             run = random.choice(chaos.created[-10:])

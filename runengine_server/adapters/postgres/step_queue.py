@@ -17,7 +17,10 @@ from runengine_server.ports.step_queue import (
     Completion,
     EndedRun,
     Following,
+    Holdings,
     Lease,
+    Recorded,
+    TakenBack,
     Turn,
 )
 
@@ -75,14 +78,31 @@ class PostgresStepQueue:
         """See the port."""
         await self._database.fetch(sql("step_queue_hold"), lease.run, lease.step, engine, lease.epoch)
 
-    async def begin(self, engine: EngineNo, lease: Lease, timeout_ms: int) -> None:
+    async def begin(self, engine: EngineNo, lease: Lease, timeout_ms: int) -> bool:
         """See the port."""
-        await self._database.fetch(sql("step_queue_begin"), lease.run, lease.step, engine, lease.epoch, timeout_ms)
+        begun = await self._database.fetchval(
+            sql("step_queue_begin"), lease.run, lease.step, engine, lease.epoch, timeout_ms
+        )
+        return begun is not None
 
-    async def owned(self, engine: EngineNo) -> Sequence[Lease]:
+    async def owned(self, engine: EngineNo) -> Holdings:
         """See the port."""
         rows = await self._database.fetch(sql("step_queue_owned"), engine)
-        return [Lease(*row) for row in rows]
+        return Holdings(
+            leases=[Lease(*row[:-1]) for row in rows], failing={row["run"] for row in rows if row["is_failing"]}
+        )
+
+    async def hand_back(self, leases: Sequence[Lease]) -> TakenBack:
+        """See the port."""
+        row = await self._database.fetchrow(sql("step_queue_hand_back"), *_columns(leases), LEASE_LOSSES_MAX)
+        assert row is not None
+        return TakenBack(runs=row["concerned"], ended=_ended(row))
+
+    async def recorded(self, engine: EngineNo, leases: Sequence[Lease]) -> Recorded:
+        """See the port."""
+        row = await self._database.fetchrow(sql("step_queue_recorded"), engine, *_columns(leases))
+        assert row is not None
+        return Recorded(is_recorded=row["is_recorded"] or (), ended=_ended(row))
 
 
 class PostgresEngineRegistry:
@@ -107,32 +127,49 @@ class PostgresEngineRegistry:
         """See the port."""
         return await self._heartbeats.fetchval(sql("engine_renew"), engine, lease_s) is not None
 
-    async def retire(self, engine: EngineNo) -> Sequence[RunKey]:
+    async def retire(self, engine: EngineNo) -> TakenBack:
         """See the port."""
-        concerned: list[RunKey] = []
-        while released := await self._database.fetchval(sql("leases_release"), engine, LEASE_LOSSES_MAX, _BATCH):
-            concerned += released
+        taken = await self._take_back_all("leases_release", engine, LEASE_LOSSES_MAX, _BATCH)
         await self._database.fetch(sql("engine_delete"), engine)
-        return concerned
+        return taken
 
-    async def reap(self) -> Sequence[RunKey]:
+    async def reap(self) -> TakenBack:
         """See the port."""
         await self._database.fetchval(sql("flights_reap"), _BATCH)
-        concerned: list[RunKey] = []
-        while reaped := await self._database.fetchval(sql("engines_reap"), LEASE_LOSSES_MAX, _BATCH):
-            concerned += reaped
-        if monotonic() >= self._overdue_at_s:
-            concerned += await self._database.fetchval(sql("leases_reap"), LEASE_LOSSES_MAX, OVERDUE_GRACE_MS, _BATCH)
-            self._overdue_at_s = monotonic() + OVERDUE_EVERY_S
-        return concerned
+        dead = await self._take_back_all("engines_reap", LEASE_LOSSES_MAX, _BATCH)
+        if monotonic() < self._overdue_at_s:
+            return dead
+        overdue = await self._take_back("leases_reap", LEASE_LOSSES_MAX, OVERDUE_GRACE_MS, _BATCH)
+        self._overdue_at_s = monotonic() + OVERDUE_EVERY_S
+        return TakenBack(runs=[*dead.runs, *overdue.runs], ended=[*dead.ended, *overdue.ended])
 
-    async def enforce_deadlines(self) -> Sequence[RunKey]:
+    async def enforce_deadlines(self) -> Sequence[EndedRun]:
         """See the port."""
-        return list(await self._database.fetchval(sql("deadlines_enforce"), _BATCH))
+        row = await self._database.fetchrow(sql("deadlines_enforce"), _BATCH)
+        assert row is not None
+        return _ended(row)
 
     async def ensure_partitions(self) -> None:
         """Make the partitions that the next runs will need."""
         await self._database.fetchval(sql("partitions_ensure"))
+
+    async def _take_back_all(self, query: str, *arguments: object) -> TakenBack:
+        """Repeat the query until it finds nothing more."""
+        runs: list[RunKey] = []
+        ended: list[EndedRun] = []
+        while (taken := await self._take_back(query, *arguments)).runs:
+            runs += taken.runs
+            ended += taken.ended
+        return TakenBack(runs=runs, ended=ended)
+
+    async def _take_back(self, query: str, *arguments: object) -> TakenBack:
+        row = await self._database.fetchrow(sql(query), *arguments)
+        assert row is not None
+        return TakenBack(runs=row["concerned"], ended=_ended(row))
+
+
+def _columns(leases: Sequence[Lease]) -> tuple[list[int], list[int], list[int]]:
+    return [lease.run for lease in leases], [lease.step for lease in leases], [lease.epoch for lease in leases]
 
 
 def _leases(row: asyncpg.Record) -> list[Lease]:

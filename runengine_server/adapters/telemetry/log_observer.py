@@ -121,6 +121,9 @@ class LogObserver:
     def runs_changed(self, runs: Sequence[RunKey]) -> None:
         """Nothing to log."""
 
+    def runs_stopped(self, runs: Sequence[RunKey]) -> None:
+        """Nothing to log."""
+
     def database_unavailable(self, problem: str) -> None:
         """See the port; at most one line in 5 s."""
         now = self._clock.monotonic()

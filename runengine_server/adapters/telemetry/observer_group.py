@@ -107,6 +107,14 @@ class ObserverGroup:
             except Exception:  # an observer must not fail the engine
                 _complain(member)
 
+    def runs_stopped(self, runs: Sequence[RunKey]) -> None:
+        """See the port."""
+        for member in self._members:
+            try:
+                member.runs_stopped(runs)
+            except Exception:  # an observer must not fail the engine
+                _complain(member)
+
     def database_unavailable(self, problem: str) -> None:
         """See the port."""
         for member in self._members:

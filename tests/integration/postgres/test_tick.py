@@ -111,7 +111,7 @@ async def test_a_late_result_after_lease_loss_is_refused(driven: HandDriven) -> 
     run = await driven.started(wide(1))
     (old,) = await driven.lease(slept)
     await expire(driven, slept)
-    assert await driven.registry.reap() == [run.key]
+    assert (await driven.registry.reap()).runs == [run.key]
     (new,) = await driven.lease(quick)
     assert (new.epoch, new.attempt, new.lease_losses) == (old.epoch + 1, old.attempt, 1)
     assert list((await driven.queue.tick(slept, [driven.executed(old)], 0)).accepted) == [False]
@@ -204,7 +204,7 @@ async def test_released_leases_are_no_losses(driven: HandDriven) -> None:
     engine, other = await driven.engine(), await driven.engine()
     run = await driven.started(wide(2))
     await driven.lease(engine, 2)
-    assert set(await driven.registry.retire(engine)) == {run.key}
+    assert set((await driven.registry.retire(engine)).runs) == {run.key}
     assert [(taken.attempt, taken.lease_losses) for taken in await driven.lease(other)] == [(1, 0), (1, 0)]
 
 
@@ -218,7 +218,7 @@ async def test_an_engine_without_a_lease_leases_nothing(driven: HandDriven) -> N
     (held,) = await driven.lease(slept, 1)
     await expire(driven, slept)
     assert not await driven.lease(slept)
-    while await driven.registry.reap():
+    while (await driven.registry.reap()).runs:
         pass
     turn = await driven.queue.tick(slept, [driven.executed(held)], 10)
     assert not turn.accepted[0] and not turn.leases
@@ -231,7 +231,7 @@ async def test_orphaned_leases_are_taken_back(driven: HandDriven) -> None:
     run = await driven.started(wide(1))
     await driven.lease(gone)
     await driven.database.fetch("DELETE FROM engines WHERE engine = $1", gone)
-    assert await driven.registry.reap() == [run.key]
+    assert (await driven.registry.reap()).runs == [run.key]
     assert [taken.lease_losses for taken in await driven.lease(alive)] == [1]
 
 
@@ -242,8 +242,8 @@ async def test_overdue_leases_are_taken_back_from_the_living(driven: HandDriven)
     slow = await driven.started(wide(1), CreateOptions(timeout_ms=60_000))
     await driven.lease(engine, 2)
     await driven.database.fetch("UPDATE step_queue SET leased_at = leased_at - interval '11.5 seconds'")
-    assert await driven.registry.reap() == [stuck.key]
-    assert [held.run for held in await driven.queue.owned(engine)] == [slow.key]
+    assert (await driven.registry.reap()).runs == [stuck.key]
+    assert [held.run for held in (await driven.queue.owned(engine)).leases] == [slow.key]
 
 
 async def test_a_held_attempt_is_not_overdue_until_it_began(driven: HandDriven) -> None:
@@ -253,8 +253,8 @@ async def test_a_held_attempt_is_not_overdue_until_it_began(driven: HandDriven) 
     (held,) = await driven.lease(engine)
     await driven.queue.hold(engine, held)
     await driven.database.fetch("UPDATE step_queue SET leased_at = leased_at - interval '1 hour'")
-    assert await driven.registry.reap() == []
-    await driven.queue.begin(engine, held, 1_000)
+    assert not (await driven.registry.reap()).runs
+    assert await driven.queue.begin(engine, held, 1_000)
     assert await reaped_later(driven, 10.5) == []
     assert await reaped_later(driven, 11.5) == [run.key]
 
@@ -266,7 +266,7 @@ async def test_a_held_lease_that_is_lost_can_be_overdue_again(driven: HandDriven
     (held,) = await driven.lease(gone)
     await driven.queue.hold(gone, held)
     await expire(driven, gone)
-    assert await driven.registry.reap() == [run.key]
+    assert (await driven.registry.reap()).runs == [run.key]
     await driven.lease(alive)
     assert await reaped_later(driven, 11.5) == [run.key]
 
@@ -275,7 +275,7 @@ async def reaped_later(driven: HandDriven, seconds: float) -> list[int]:
     """What is taken back when the steps had been leased so much earlier."""
     earlier = "UPDATE step_queue SET leased_at = clock_timestamp() - $1 * interval '1 second'"
     await driven.database.fetch(earlier, seconds)
-    return list(await PostgresEngineRegistry(driven.database).reap())
+    return list((await PostgresEngineRegistry(driven.database).reap()).runs)
 
 
 async def test_heartbeats_wait_for_nothing(driven: HandDriven) -> None:
@@ -290,7 +290,7 @@ async def test_heartbeats_wait_for_nothing(driven: HandDriven) -> None:
         reaped = anyio.Event()
 
         async def reap() -> None:
-            assert await registry.reap() == [run.key]
+            assert (await registry.reap()).runs == [run.key]
             reaped.set()
 
         async with (
@@ -311,7 +311,7 @@ async def test_a_deadline_ends_a_run(driven: HandDriven) -> None:
     late = await driven.started(chain(2), CreateOptions(deadline_s=0.001))
     early = await driven.started(chain(2), CreateOptions(deadline_s=600))
     held = await driven.lease(engine)
-    assert await driven.registry.enforce_deadlines() == [late.key]
+    assert [ended.run for ended in await driven.registry.enforce_deadlines()] == [late.key]
     assert set((await results(driven, late)).values()) == {(CANCELLED, "RUN_CANCELLED")}
     assert await driven.status(late) == RUN_FAILED and await driven.status(early) == 2
     turn = await driven.queue.tick(engine, [driven.executed(one) for one in held], 10)

@@ -22,7 +22,15 @@ from runengine_server.ports.skill_runner import (
     SkillInfo,
     Succeeded,
 )
-from runengine_server.ports.step_queue import CacheQuestion, Completion, Lease, Turn
+from runengine_server.ports.step_queue import (
+    CacheQuestion,
+    Completion,
+    Holdings,
+    Lease,
+    Recorded,
+    TakenBack,
+    Turn,
+)
 
 PATIENCE_S = 10.0
 
@@ -174,11 +182,19 @@ class ScriptedQueue:
         self.held.append(lease)
         self.bell.ring()
 
-    async def begin(self, engine: EngineNo, lease: Lease, timeout_ms: int) -> None:
-        await self.inner.begin(engine, lease, timeout_ms)
+    async def begin(self, engine: EngineNo, lease: Lease, timeout_ms: int) -> bool:
+        return await self.inner.begin(engine, lease, timeout_ms)
 
-    async def owned(self, engine: EngineNo) -> Sequence[Lease]:
+    async def owned(self, engine: EngineNo) -> Holdings:
         return await self.inner.owned(engine)
+
+    async def hand_back(self, leases: Sequence[Lease]) -> TakenBack:
+        taken = await self.inner.hand_back(leases)
+        self.bell.ring()
+        return taken
+
+    async def recorded(self, engine: EngineNo, leases: Sequence[Lease]) -> Recorded:
+        return await self.inner.recorded(engine, leases)
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from runengine_server.domain.errors import UnavailableError
 from runengine_server.domain.ids import EngineNo, RunKey, WorkflowDigest
 from runengine_server.domain.states import RunStatus, StepStatus
 from runengine_server.ports.skill_runner import Outcome, SkillCall
-from runengine_server.ports.step_queue import Completion, Lease, StepExecuted, Turn
+from runengine_server.ports.step_queue import Completion, Holdings, StepExecuted, Turn
 
 from .doubles import succeeded
 from .stage import BY_SIGNAL, SHORT_LEASE, chain, settle_down, stage, step, workflow
@@ -88,7 +88,7 @@ async def test_a_step_that_cannot_be_prepared_fails_alone() -> None:
             assert await on.ended(good) == [RunStatus.COMPLETED]
             assert await on.ended(bad) == [RunStatus.FAILED]
             tasks.cancel_scope.cancel()
-        ((what, error),) = on.observer.of("internal_failure")
+        (what, error), *_ = on.observer.of("internal_failure")
         assert what == f"run {bad}, step 0"
         assert isinstance(error, KeyError)
 
@@ -188,7 +188,7 @@ async def test_a_slow_look_at_its_leases_does_not_run_a_step_twice() -> None:
         asked, leased, seen, reply = (anyio.Event() for _ in range(4))
         owned = on.queue.inner.owned
 
-        async def slow(engine: EngineNo) -> Sequence[Lease]:
+        async def slow(engine: EngineNo) -> Holdings:
             if reply.is_set():
                 return await owned(engine)
             asked.set()

@@ -13,7 +13,7 @@ from runengine_server.domain.states import RunStatus
 from runengine_server.domain.workflow import StepDefinition
 from runengine_server.ports.skill_permits import PermitClaim, PermitGrant
 from runengine_server.ports.skill_runner import Outcome, SkillAvailability, SkillCall, SkillInfo
-from runengine_server.ports.step_queue import Lease
+from runengine_server.ports.step_queue import Lease, TakenBack
 from runengine_server.scheduler.skill_gate import SkillGate
 
 from .doubles import succeeded
@@ -284,11 +284,11 @@ async def test_an_engine_without_its_lease_starts_nothing() -> None:
                 raise AWAY
             return await renew(engine, lease_s)
 
-        async def nothing() -> list[int]:
-            return []
+        async def nothing() -> TakenBack:
+            return TakenBack(runs=(), ended=())
 
         on.registry.renew = cut_off  # type: ignore[method-assign]
-        on.registry.reap = nothing  # type: ignore[method-assign,assignment]
+        on.registry.reap = nothing  # type: ignore[method-assign]
         gate = on.skills.hold("a")
         run = await on.start(workflow(*limited("a", "b")))
         await on.bell.until(lambda: on.skills.running == 1 and on.scheduler.attempts_in_flight == 2)

@@ -16,16 +16,29 @@ SET timeout_ms = -abs(timeout_ms)
 WHERE run = $1 AND step = $2 AND coalesce(engine, 0) = $3 AND lease_epoch = $4;
 
 -- name: step_queue_begin
--- A held attempt starts now.
+-- A held attempt starts now, if its lease is still there and nothing of its run has failed.
 UPDATE step_queue
 SET timeout_ms = $5, leased_at = clock_timestamp()
-WHERE run = $1 AND step = $2 AND coalesce(engine, 0) = $3 AND lease_epoch = $4;
+WHERE run = $1 AND step = $2 AND coalesce(engine, 0) = $3 AND lease_epoch = $4
+    AND NOT EXISTS (SELECT FROM run_progress AS p WHERE p.run = $1 AND p.is_failing)
+RETURNING run;
 
 -- name: step_queue_owned
--- What an engine holds; reads the partial index on owned rows.
-SELECT run, step, lease_epoch, attempt, lease_losses, is_follower
-FROM step_queue
-WHERE engine = $1;
+-- What an engine holds, and whether the run is failing; reads the partial index on owned rows.
+SELECT q.run, q.step, q.lease_epoch, q.attempt, q.lease_losses, q.is_follower, p.is_failing
+FROM step_queue AS q
+JOIN run_progress AS p ON p.run = q.run
+WHERE q.engine = $1;
+
+-- name: step_queue_hand_back
+-- Gives leases back whose attempts have not begun, and says what that ended.
+SELECT concerned, e_run, e_status, e_duration_ms, e_failed_step, e_error
+FROM runs_ended(leases_take_back($1, $2, $3, false, $4));
+
+-- name: step_queue_recorded
+-- Which completions an earlier turn of the engine has committed, and what that ended.
+SELECT is_recorded, e_run, e_status, e_duration_ms, e_failed_step, e_error
+FROM completions_recorded($1, $2, $3, $4);
 
 -- name: engine_register
 -- A process that never was before; its number is never reused.
@@ -46,16 +59,19 @@ DELETE FROM engines
 WHERE engine = $1;
 
 -- name: leases_release
--- Hands a bounded number of an engine's leases back.
-SELECT leases_release($1, false, $2, $3);
+-- Hands a bounded number of an engine's leases back, and says what that ended.
+SELECT concerned, e_run, e_status, e_duration_ms, e_failed_step, e_error
+FROM runs_ended(leases_release($1, false, $2, $3));
 
 -- name: engines_reap
--- Takes back a bounded number of leases of an engine whose own lease has ended.
-SELECT engines_reap($1, $2);
+-- Takes back a bounded number of leases of an engine whose own lease has ended, and says what that ended.
+SELECT concerned, e_run, e_status, e_duration_ms, e_failed_step, e_error
+FROM runs_ended(engines_reap($1, $2));
 
 -- name: leases_reap
 -- Takes back leases held far beyond their attempt's timeout, and those of engines that no longer exist.
-SELECT leases_reap($1, $2, $3);
+SELECT concerned, e_run, e_status, e_duration_ms, e_failed_step, e_error
+FROM runs_ended(leases_reap($1, $2, $3));
 
 -- name: flights_claim
 -- Which of these steps lead their flights.
@@ -67,7 +83,8 @@ SELECT flights_reap($1);
 
 -- name: deadlines_enforce
 -- Fails runs that are past their deadline.
-SELECT deadlines_enforce($1);
+SELECT e_run, e_status, e_duration_ms, e_failed_step, e_error
+FROM runs_ended(deadlines_enforce($1));
 
 -- name: partitions_ensure
 -- Keeps partitions ready ahead of the newest run.
