@@ -10,15 +10,25 @@ from uuid import uuid4
 
 import anyio
 
+from runengine_server.adapters.memory.cold_cache import MemoryColdCache
 from runengine_server.adapters.memory.run_store import MemoryRunStore
 from runengine_server.adapters.memory.step_queue import MemoryEngineRegistry, MemoryStepQueue
 from runengine_server.adapters.memory.tables import MemoryTables
+from runengine_server.adapters.postgres.cold_cache import PostgresOutputCache
 from runengine_server.adapters.postgres.database import PINNED_PLANS, Database, open_database
 from runengine_server.adapters.postgres.encoding import decode_decision
 from runengine_server.adapters.postgres.run_store import PostgresRunStore
 from runengine_server.adapters.postgres.step_queue import PostgresEngineRegistry, PostgresStepQueue
 from runengine_server.domain.artifact import ProducedArtifact
-from runengine_server.domain.cache import CacheDecision, Fingerprint
+from runengine_server.domain.cache import (
+    CacheAnswer,
+    CacheDecision,
+    CacheKey,
+    CacheQuery,
+    Claimant,
+    Fingerprint,
+    FlightId,
+)
 from runengine_server.domain.canonical_json import canonical_bytes, content_hash
 from runengine_server.domain.failure import Failure
 from runengine_server.domain.ids import EngineNo, RunId, RunKey, StepId, StepNo, Tenant, WorkflowDigest
@@ -33,13 +43,16 @@ from runengine_server.domain.states import (
     PlanReason,
     TriggerType,
 )
+from runengine_server.ports.output_cache import OutputCache
 from runengine_server.ports.run_store import CreatedRun, EarlierAnswer, NewRun, RequestKey, RunStore
 from runengine_server.ports.step_queue import (
     AttemptFailed,
     CacheFiling,
+    CacheQuestion,
     Completion,
     Dependents,
     EngineRegistry,
+    Following,
     Lease,
     StepExecuted,
     StepFailed,
@@ -49,6 +62,7 @@ from runengine_server.ports.step_queue import (
 )
 
 TENANT = Tenant("acme")
+FINGERPRINT = Fingerprint(skill_id="no.op", cache_version="1", cache_epoch="")
 MISS = CacheDecision(outcome=CacheOutcome.MISS, miss_reason=MissReason.NEVER_SEEN)
 TIMEOUT_MS = 60_000
 LONG_MS = 3_600_000
@@ -76,11 +90,12 @@ class SystemClock:
 
 @dataclass(slots=True, kw_only=True)
 class Subject:
-    """One implementation of store, queue and registry over the same runs, with one engine registered."""
+    """One implementation of store, queue, registry and cold cache over the same runs, with one engine registered."""
 
     store: RunStore
     queue: StepQueue
     registry: EngineRegistry
+    cache: OutputCache
     tables: MemoryTables | None = None
     database: Database | None = None
     engine: EngineNo = EngineNo(0)  # noqa: RUF009 - a NewType's call makes an int
@@ -95,9 +110,12 @@ class Subject:
         policy: FailurePolicy = FailurePolicy.FINISH_RUNNING,
         deadline_s: float | None = None,
         reused: Mapping[int, ReuseBinding] | None = None,
+        tenant: Tenant = TENANT,
     ) -> RunKey:
         """A run in which step n waits for `needs[n]`."""
-        new = new_run(needs, priority=priority, policy=policy, deadline_s=deadline_s, reused=reused or {})
+        new = new_run(
+            needs, priority=priority, policy=policy, deadline_s=deadline_s, reused=reused or {}, tenant=tenant
+        )
         created = await self.store.create(new)
         assert isinstance(created, CreatedRun)
         self.needs[created.run], self.ids[created.run] = needs, new.id
@@ -106,14 +124,57 @@ class Subject:
     async def submit(self, new: NewRun) -> CreatedRun | EarlierAnswer:
         return await self.store.create(new)
 
-    async def tick(self, *completions: Completion, capacity: int = 100, engine: EngineNo | None = None) -> Turn:
-        return await self.queue.tick(self.engine if engine is None else engine, completions, capacity)
+    async def tick(
+        self,
+        *completions: Completion,
+        capacity: int = 100,
+        engine: EngineNo | None = None,
+        asking: Sequence[Claimant] = (),
+    ) -> Turn:
+        """A turn that asks the cache in advance for the steps `asking`."""
+        questions = [CacheQuestion(query(place), is_step_known=False) for place in sorted(asking)]
+        return await self.queue.tick(self.engine if engine is None else engine, completions, capacity, questions)
+
+    async def look_up(self, lease: Lease) -> CacheAnswer:
+        """What the cache has for the leased step, which leads its flight where it has nothing and nobody leads."""
+        (answer,) = await self.cache.lookup([query((lease.run, lease.step))])
+        return answer
+
+    async def follow(self, *leases: Lease, engine: EngineNo | None = None) -> Sequence[Following]:
+        """Give leases up for the flights of their steps."""
+        waits = [(lease, query((lease.run, lease.step)).flight) for lease in leases]
+        return await self.queue.follow(self.engine if engine is None else engine, waits)
+
+    async def flights(self) -> dict[FlightId, tuple[Claimant, list[Claimant]]]:
+        """Who leads each flight, and who waits for it, the oldest first."""
+        if self.tables is not None:
+            queue, leaders = self.tables.queue, self.tables.flights.leaders
+            waiting = [(q.waiting_on, (q.ready_at, place)) for place, q in queue.items() if q.waiting_on]
+        else:
+            assert self.database is not None
+            rows = await self.database.fetch("SELECT flight, run, step FROM cache_flights")
+            leaders = {FlightId(row["flight"]): (RunKey(row["run"]), StepNo(row["step"])) for row in rows}
+            rows = await self.database.fetch(
+                "SELECT waiting_on, extract(epoch FROM ready_at)::float8 AS ready_at, run, step"
+                " FROM step_queue WHERE waiting_on IS NOT NULL"
+            )
+            waiting = [(r["waiting_on"], (r["ready_at"], (RunKey(r["run"]), StepNo(r["step"])))) for r in rows]
+        assert {flight for flight, _ in waiting} <= set(leaders), "a step waits for no flight"
+        return {
+            flight: (leader, [place for _, place in sorted(age for waits_for, age in waiting if waits_for == flight)])
+            for flight, leader in leaders.items()
+        }
 
     async def cancel(self, run: RunKey) -> bool | None:
         return await self.store.cancel(TENANT, self.ids[run], "ann", "enough")
 
     def executed(
-        self, lease: Lease, *artifacts: ProducedArtifact, output: str = "", filing: CacheFiling | None = None
+        self,
+        lease: Lease,
+        *artifacts: ProducedArtifact,
+        output: str = "",
+        filing: CacheFiling | None = None,
+        is_flying: bool = False,
     ) -> StepExecuted:
         """The lease's skill succeeded."""
         body = canonical_bytes({"of": output or f"{lease.run}.{lease.step}"})
@@ -129,9 +190,10 @@ class Subject:
             decision=MISS,
             dependents=self.dependents(lease),
             filing=filing,
+            flight=query((lease.run, lease.step)).flight if is_flying else None,
         )
 
-    def reused(self, lease: Lease, producer: tuple[RunKey, StepNo]) -> StepReused:
+    def reused(self, lease: Lease, producer: tuple[RunKey, StepNo], *, is_flying: bool = False) -> StepReused:
         """The lease's step uses what another run's step produced."""
         return StepReused(
             lease=lease,
@@ -143,6 +205,7 @@ class Subject:
             output_hash="ab" * 32,
             decision=None,
             dependents=self.dependents(lease),
+            flight=query((lease.run, lease.step)).flight if is_flying else None,
         )
 
     def dependents(self, lease: Lease) -> Dependents:
@@ -239,13 +302,14 @@ def new_run(
     reused: Mapping[int, ReuseBinding] | None = None,
     request_id: str = "",
     digest: str = "00" * 32,
+    tenant: Tenant = TENANT,
 ) -> NewRun:
     """A run to create."""
     reused = reused or {}
     waiting = [0 if n in reused else sum(need not in reused for need in direct) for n, direct in needs.items()]
     return NewRun(
         id=RunId(str(uuid4())),
-        tenant=TENANT,
+        tenant=tenant,
         principal="ann",
         workflow_name="wf",
         workflow_version="1.0.0",
@@ -285,7 +349,18 @@ def binding(run: RunKey, run_id: RunId, step: int) -> ReuseBinding:
 
 
 def input_hash(lease: Lease) -> str:
-    return hashlib.sha256(f"input of {lease.step}".encode()).hexdigest()
+    return hash_of_input(lease.step)
+
+
+def hash_of_input(step: StepNo) -> str:
+    return hashlib.sha256(f"input of {step}".encode()).hexdigest()
+
+
+def query(place: Claimant) -> CacheQuery:
+    """What the step asks the cache; equal for steps of one number, whatever their run."""
+    step_id = StepId(f"s{place[1]}")
+    key = CacheKey(tenant=TENANT, workflow_name="wf", step_id=step_id, input_hash=hash_of_input(place[1]))
+    return CacheQuery(key=key, fingerprint=FINGERPRINT, hot_ttl_s=60, claimant=place)
 
 
 def attempt_failed(lease: Lease, delay_ms: int = 0) -> AttemptFailed:
@@ -309,13 +384,9 @@ def step_failed(lease: Lease, *, is_attempted: bool = True) -> StepFailed:
     )
 
 
-def filing() -> CacheFiling:
+def filing(step: int = 0) -> CacheFiling:
     """A cache entry that a completion leaves."""
-    return CacheFiling(
-        workflow_name="wf",
-        step_id="s0",
-        fingerprint=Fingerprint(skill_id="no.op", cache_version="1", cache_epoch=""),
-    )
+    return CacheFiling(workflow_name="wf", step_id=f"s{step}", fingerprint=FINGERPRINT)
 
 
 def artifact(name: str) -> ProducedArtifact:
@@ -337,6 +408,7 @@ async def memory_subject() -> AsyncIterator[Subject]:
         store=MemoryRunStore(tables),
         queue=MemoryStepQueue(tables),
         registry=MemoryEngineRegistry(tables),
+        cache=MemoryColdCache(tables),
         tables=tables,
     )
     subject.engine = await subject.registry.register(str(uuid4()), "test", 3600.0)
@@ -352,6 +424,7 @@ async def postgres_subject(database_url: str) -> AsyncIterator[Subject]:
             store=store,
             queue=PostgresStepQueue(database),
             registry=PostgresEngineRegistry(database),
+            cache=PostgresOutputCache(database),
             database=database,
         )
         subject.engine = await subject.registry.register(str(uuid4()), "test", 3600.0)

@@ -1,15 +1,17 @@
 """Memory and PostgreSQL do the same, turn for turn and event for event, through random histories of runs."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from random import Random
 from uuid import uuid4
 
 import pytest
 
+from runengine_server.domain.cache import CacheFlight, CacheMiss, Claimant, FlightId
 from runengine_server.domain.ids import EngineNo, RunKey, StepNo
 from runengine_server.domain.states import FailurePolicy
-from runengine_server.ports.step_queue import Completion, Lease, Turn
+from runengine_server.ports.step_queue import Completion, Following, Lease, Turn
 
 from .queue_subject import (
     LONG_MS,
@@ -25,8 +27,11 @@ from .queue_subject import (
 
 pytestmark = pytest.mark.anyio
 
-TURNS = 40
+TURNS = 100
 SEEDS = int(os.environ.get("AGREEMENT_SEEDS", "8"))
+
+
+Flying = Mapping[FlightId, tuple[Claimant, Sequence[Claimant]]]
 
 
 class Pair:
@@ -38,6 +43,7 @@ class Pair:
         self.engines: list[tuple[EngineNo, EngineNo]] = [(memory.engine, postgres.engine)]
         self.held: list[tuple[int, Lease]] = []
         self.let_go: list[tuple[int, Lease]] = []
+        self.follows = 0
 
     async def create(self, needs: Needs, priority: int, policy: FailurePolicy) -> None:
         memory, postgres = [await side.create(needs, priority=priority, policy=policy) for side in self.sides]
@@ -46,19 +52,43 @@ class Pair:
     async def tick(self, random: Random, engine: int, done: Sequence[tuple[int, Lease]], capacity: int) -> None:
         """One turn on both sides with the same completions, by the engine of that number."""
         choices = [random.random() for _ in done]
+        asking = [(run, step) for run in range(len(self.runs)) for step in range(6) if random.random() < 0.5]
         turns = []
         for number, side in enumerate(self.sides):
             completions = [
                 self._completion(side, self._side(lease, number), choice)
                 for (_, lease), choice in zip(done, choices, strict=True)
             ]
-            turns.append(await side.tick(*completions, capacity=capacity, engine=self.engines[engine][number]))
+            turns.append(
+                await side.tick(
+                    *completions,
+                    capacity=capacity,
+                    engine=self.engines[engine][number],
+                    asking=[(self.runs[run][number], StepNo(step)) for run, step in asking],
+                )
+            )
         memory, postgres = (self._told(turn, number) for number, turn in enumerate(turns))
         assert memory == postgres
         self.let_go += done
         self.held = [pair for pair in self.held if pair not in done] + [
             (engine, self._common(lease, 0)) for lease in turns[0].leases
         ]
+
+    async def look_up(self, engine: int, lease: Lease) -> None:
+        """The step asks the cache, and follows where another one executes the same."""
+        answers, outcomes = [], []
+        for number, side in enumerate(self.sides):
+            mine = self._side(lease, number)
+            answer = await side.look_up(mine)
+            answers.append(answer.reason if isinstance(answer, CacheMiss) else type(answer))
+            if isinstance(answer, CacheFlight):
+                outcomes += await side.follow(mine, engine=self.engines[engine][number])
+        assert answers[0] == answers[1]
+        if outcomes:
+            assert outcomes[0] == outcomes[1]
+            self.follows += outcomes[0] is Following.WAITING
+            self.held.remove((engine, lease))
+            self.let_go.append((engine, lease))
 
     async def cancel(self, run: int) -> None:
         memory, postgres = [await side.cancel(self.runs[run][n]) for n, side in enumerate(self.sides)]
@@ -69,11 +99,11 @@ class Pair:
         concerned, fresh = [], []
         for number, side in enumerate(self.sides):
             if softly:
-                found = await side.registry.retire(self.engines[engine][number])
+                taken = await side.registry.retire(self.engines[engine][number])
             else:
                 assert await side.registry.renew(self.engines[engine][number], -1.0)
-                found = await side.registry.reap()
-            concerned.append({self._index(run, number) for run in found})
+                taken = await side.registry.reap()
+            concerned.append({self._index(run, number) for run in taken.runs})
             fresh.append(await side.registry.register(str(uuid4()), "next", 3600.0))
         assert concerned[0] == concerned[1]
         self.engines[engine] = (fresh[0], fresh[1])
@@ -86,14 +116,24 @@ class Pair:
             memory, postgres = [await side.history(keys[n]) for n, side in enumerate(self.sides)]
             assert memory == postgres
             assert [event[0] for event in memory] == list(range(1, len(memory) + 1))
+        flights = [await side.flights() for side in self.sides]
+        assert self._flying(flights[0], 0) == self._flying(flights[1], 1)
+
+    def is_held(self, lease: Lease) -> bool:
+        """True while the lease is good."""
+        tables, mine = self.sides[0].tables, self._side(lease, 0)
+        assert tables is not None
+        queued = tables.queue.get((mine.run, mine.step))
+        return queued is not None and queued.engine is not None and queued.epoch == lease.epoch
 
     def _completion(self, side: Subject, lease: Lease, choice: float) -> Completion:
         """The same completion on either side."""
         if choice < 0.55:
             artifacts = [artifact("x")] if choice < 0.1 else []
-            return side.executed(lease, *artifacts, output="same", filing=filing() if choice < 0.3 else None)
+            filed = filing(lease.step) if choice > 0.52 else None
+            return side.executed(lease, *artifacts, output="same", filing=filed, is_flying=True)
         if choice < 0.65:
-            return side.reused(lease, (lease.run, StepNo(0)))
+            return side.reused(lease, (lease.run, StepNo(0)), is_flying=True)
         if choice < 0.9:
             return attempt_failed(lease, delay_ms=LONG_MS if choice > 0.88 else 0)
         return step_failed(lease, is_attempted=choice < 0.97)
@@ -102,6 +142,8 @@ class Pair:
         return (
             list(turn.accepted),
             [self._common(lease, number) for lease in turn.leases],
+            [None if miss is None else miss.reason for miss in turn.misses],
+            None if turn.next_available_s is None else turn.next_available_s > 0,
             {self._index(run, number) for run in turn.begun},
             {
                 (self._index(e.run, number), e.status, e.failed_step, e.failure.code if e.failure else None)
@@ -114,10 +156,17 @@ class Pair:
 
     def _common(self, lease: Lease, number: int) -> Lease:
         """The lease with its run by index."""
-        return Lease(RunKey(self._index(lease.run, number)), lease.step, lease.epoch, lease.attempt, lease.lease_losses)
+        return replace(lease, run=RunKey(self._index(lease.run, number)))
 
     def _side(self, lease: Lease, number: int) -> Lease:
-        return Lease(self.runs[lease.run][number], lease.step, lease.epoch, lease.attempt, lease.lease_losses)
+        return replace(lease, run=self.runs[lease.run][number])
+
+    def _flying(self, flights: Flying, number: int) -> object:
+        """The flights with runs by index."""
+        return {
+            flight: [(self._index(run, number), step) for run, step in (leader, *followers)]
+            for flight, (leader, followers) in flights.items()
+        }
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
@@ -130,6 +179,7 @@ async def test_both_do_the_same(database_url: str, seed: int) -> None:
             await _step(pair, random)
         await pair.compare()
         assert len(pair.let_go) > 5, "nothing happened"
+        assert pair.follows, "nothing followed"
 
 
 async def _step(pair: Pair, random: Random) -> None:
@@ -144,6 +194,8 @@ async def _step(pair: Pair, random: Random) -> None:
             pair.engines.append((fresh[0], fresh[1]))
         else:
             await pair.kill(random.randrange(2), softly=random.random() < 0.5)
+    elif choice < 0.6 and (good := [held for held in pair.held if pair.is_held(held[1])]):
+        await pair.look_up(*random.choice(good))
     else:
         engine = random.randrange(len(pair.engines))
         mine = [held for held in pair.held if held[0] == engine]

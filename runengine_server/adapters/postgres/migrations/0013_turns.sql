@@ -57,12 +57,14 @@ BEGIN
                 q_step[taken] := s.step;
             END LOOP;
             EXIT WHEN taken - before >= share;
-            SELECT least(next_at, q.available_at) INTO next_at
-            FROM step_queue AS q
-            WHERE q.engine IS NULL AND q.waiting_on IS NULL AND q.tenant = tenants[(start + i - 1) % n + 1]
-                AND q.priority = level AND q.available_at > at
-            ORDER BY q.available_at
-            LIMIT 1;
+            next_at := least(next_at, (
+                SELECT q.available_at
+                FROM step_queue AS q
+                WHERE q.engine IS NULL AND q.waiting_on IS NULL AND q.tenant = tenants[(start + i - 1) % n + 1]
+                    AND q.priority = level AND q.available_at > at
+                ORDER BY q.available_at
+                LIMIT 1
+            ));
         END LOOP;
         has_more := has_more OR taken - before >= share;
     END LOOP;
