@@ -67,7 +67,7 @@ def test_the_stories_reach_what_they_are_about() -> None:
         *("EXECUTE FORCED", "EXECUTE NO_BASE_OUTPUT", "EXECUTE DEFINITION_CHANGED"),
         *("REUSE UNAFFECTED", "REUSE INPUT_UNCHANGED", "REUSE CACHED", "REUSE WIDENED"),
         *("UNKNOWN -> EXECUTED", "UNKNOWN -> BASE_RUN", "UNKNOWN -> CACHE_HOT"),
-        *("EXECUTE -> CACHE_HOT", "EXECUTE -> CACHE_COLD", "IMPACT_WIDENED", "PLAN_CHANGED"),
+        *("EXECUTE -> CACHE_HOT", "EXECUTE -> CACHE_COLD", "EXECUTE -> JOINED", "IMPACT_WIDENED", "PLAN_CHANGED"),
         *("invalidate", "lease lost", "late result", "tried again", "plans compared", "DATABASE_UNAVAILABLE"),
     }
     assert expected <= set(seen), f"never happened: {sorted(expected - set(seen))}"
