@@ -79,9 +79,8 @@ def _step_detail(row: asyncpg.Record, workflow: Workflow) -> tuple[StepStatusCha
         attempt = max(0, attempt - 1)  # The queue counts the attempt that was to come.
     did_attempt_end = before is StepStatus.RUNNING and after is not StepStatus.SKIPPED and attempt > 0
     input_hash = row["input_hash"]
-    key = ""
-    if input_hash is not None:
-        key = rows.cache_key(workflow, workflow.steps[row["step"]].step_id, input_hash.hex())
+    step_id = workflow.steps[row["step"]].step_id
+    key = rows.cache_key(workflow, step_id, "" if input_hash is None else input_hash.hex())
     detail = StepStatusChanged(
         from_status=before,
         to_status=after,
@@ -89,7 +88,7 @@ def _step_detail(row: asyncpg.Record, workflow: Workflow) -> tuple[StepStatusCha
         output_source=None if row["source"] is None else OutputSource(row["source"]),
         error=rows.failure(row["error"]),
         next_attempt_at=row["next_attempt_at"],
-        cache=rows.decision(row["decision"], key),
+        cache=rows.joining(row["leader_id"], step_id) or rows.decision(row["decision"], key),
         duration_ms=rows.duration_ms(row["started_at"], row["occurred_at"]) if did_attempt_end else None,
     )
     return detail, attempt

@@ -106,7 +106,8 @@ def step(row: asyncpg.Record, run: RunIdentity, workflow: Workflow) -> Step:
         ended_at=ended_at,
         next_attempt_at=row["next_attempt_at"],
         duration_ms=duration_ms(started_at, ended_at) if source is OutputSource.EXECUTED else None,
-        cache=_with_age(decision(row["decision"], key), row["output_age"]),
+        cache=joining(row["leader_id"], definition.step_id)
+        or _with_age(decision(row["decision"], key), row["output_age"]),
         output_artifact_ids=tuple(map(str, row["artifact_ids"] or ())),
     )
 
@@ -180,6 +181,13 @@ def decision(data: bytes | None, key: str) -> CacheDecision | None:
     if found.outcome is CacheOutcome.DISABLED or found.miss_reason is MissReason.SCOPE:
         return decode_decision(data, "")
     return found
+
+
+def joining(leader_id: object, step_id: StepId) -> CacheDecision | None:
+    """The decision of a step that waits for that run's identical step, which has the same name; None without one."""
+    if leader_id is None:
+        return None
+    return CacheDecision(outcome=CacheOutcome.JOINED, source_run_id=RunId(str(leader_id)), source_step_id=step_id)
 
 
 def duration_ms(started_at: datetime | None, ended_at: datetime | None) -> int | None:

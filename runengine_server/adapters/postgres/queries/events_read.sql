@@ -7,6 +7,7 @@ SELECT
     e.running, e.completed, e.skipped, e.failed, e.cancelled, e.next_attempt_at,
     CASE WHEN e.type = 1 AND e.to_status = 4 THEN p.error ELSE coalesce(ended.error, tried.error) END AS error,
     ended.source, ended.input_hash, ended.decision,
+    leader.id AS leader_id,
     coalesce(ended.started_at, tried.started_at) AS started_at,
     published.id AS artifact_id, published.content_hash, published.size_bytes, published.media_type, published.uri,
     published.filename, published.metadata, published.made_from, published.skill_id, published.created_at
@@ -14,12 +15,14 @@ FROM run_progress AS p
 LEFT JOIN LATERAL (
     SELECT
         v.run, v.sequence, v.occurred_at, v.type, v.step, v.attempt, v.ordinal, v.from_status, v.to_status,
-        v.running, v.completed, v.skipped, v.failed, v.cancelled, v.next_attempt_at
+        v.running, v.completed, v.skipped, v.failed, v.cancelled, v.next_attempt_at, v.leader_run
     FROM run_events AS v
     WHERE v.run = $1 AND v.sequence > $2::bigint
     ORDER BY v.run, v.sequence
     LIMIT $3::integer
 ) AS e ON true
+-- The run whose identical step the step begins to wait for.
+LEFT JOIN runs AS leader ON leader.run = e.leader_run
 -- How a step ended.
 LEFT JOIN LATERAL (
     SELECT s.source, s.input_hash, s.decision, s.started_at, s.error

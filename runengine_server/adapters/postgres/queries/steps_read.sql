@@ -6,6 +6,7 @@
 SELECT
     n.step, now_at.status,
     s.source, s.input_hash, s.decision, s.producer_run, s.producer_step, producer.id AS producer_id,
+    leader.id AS leader_id,
     CASE
         WHEN s.run IS NULL THEN coalesce(q.attempt - (q.engine IS NULL)::integer, 0)
         -- cancelled before the attempt it was queued for
@@ -45,7 +46,8 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS s ON true
 LEFT JOIN LATERAL (
-    SELECT w.run, w.step, w.engine, w.attempt, w.lease_epoch, w.lease_losses, w.ready_at, w.leased_at, w.available_at
+    SELECT w.run, w.step, w.engine, w.attempt, w.lease_epoch, w.lease_losses, w.ready_at, w.leased_at, w.available_at,
+        w.waiting_on
     FROM step_queue AS w
     WHERE w.run = $1 AND w.step = n.step
     LIMIT 1
@@ -54,6 +56,14 @@ CROSS JOIN LATERAL (
     SELECT coalesce(s.status, CASE WHEN q.run IS NULL THEN 1 WHEN q.engine IS NULL THEN 2 ELSE 3 END)::smallint AS status
 ) AS now_at
 LEFT JOIN runs AS producer ON producer.run = s.producer_run
+-- The run whose identical step it waits for.
+LEFT JOIN LATERAL (
+    SELECT g.id
+    FROM cache_flights AS f
+    JOIN runs AS g ON g.run = f.run
+    WHERE f.flight = q.waiting_on
+    LIMIT 1
+) AS leader ON true
 -- The last failed try of a step that will be tried again.
 LEFT JOIN LATERAL (
     SELECT t.started_at, t.error
