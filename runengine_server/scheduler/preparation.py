@@ -36,7 +36,7 @@ from runengine_server.ports.clock import Clock
 from runengine_server.ports.output_cache import OutputCache
 from runengine_server.ports.skill_runner import SkillRunner
 from runengine_server.ports.step_queue import CacheQuestion, Lease
-from runengine_server.scheduler.known_steps import KnownSteps
+from runengine_server.scheduler.cache_knowledge import CacheKnowledge
 from runengine_server.scheduler.run_contexts import RunContext, RunContexts
 from runengine_server.scheduler.values import Place, StepValues
 
@@ -100,6 +100,7 @@ class Foreseen:
     input: StepInput
     mode: CacheMode
     question: CacheQuestion
+    generation: int | None
 
 
 class Preparation:
@@ -119,7 +120,7 @@ class Preparation:
         self._cache = cache
         self._skills = skills
         self._clock = clock
-        self._known = KnownSteps()
+        self._knowledge = CacheKnowledge(clock)
 
     async def prepare(self, leases: Sequence[Lease]) -> list[Prepared]:
         """Decide what to do with each lease; leases of runs that no longer exist are left out.
@@ -153,15 +154,19 @@ class Preparation:
         if not isinstance(decision, LookUp) or version is None or mode is not CacheMode.DEFAULT:
             return None
         query = _query(context, context.compiled.workflow.steps[step], resolved, version, place)
-        return Foreseen(context, resolved, mode, CacheQuestion(query, is_step_known=self._known.has(query.key)))
+        generation = self._knowledge.generation(query.key)
+        question = CacheQuestion(
+            query, is_step_known=self._knowledge.has_step(query.key), wants_generation=generation is None
+        )
+        return Foreseen(context, resolved, mode, question, generation)
 
     def after_miss(self, lease: Lease, foreseen: Foreseen, miss: CacheMiss) -> Execute:
         """The step, leased and asked about in one turn: there is nothing in the cache, and it leads its flight."""
         query = foreseen.question.query
-        self._known.note(query.key, miss)
+        self._knowledge.note(query.key, miss)
         return Execute(
             lease, foreseen.context, foreseen.input, _decision(CacheOutcome.MISS, miss.reason), foreseen.mode,
-            miss.generation, query.flight,
+            miss.generation if foreseen.generation is None else foreseen.generation, query.flight,
         )  # fmt: skip
 
     def _decision_for(
@@ -216,7 +221,7 @@ class Preparation:
             return Follow(lease, context, answer.flight)
         flight = query.flight if query.claimant else None
         if not isinstance(answer, CacheHit):
-            self._known.note(query.key, answer)
+            self._knowledge.note(query.key, answer)
             outcome = CacheOutcome.MISS if answer.reason is not None else CacheOutcome.LOOKUP_FAILED
             return Execute(lease, context, resolved, _decision(outcome, answer.reason), mode, answer.generation, flight)
         entry = answer.entry

@@ -125,7 +125,7 @@ def _question(question: CacheQuestion) -> Row:
     assert query.claimant is not None, "whoever asks in advance will execute"
     return (
         *query.claimant, key.workflow_name, key.step_id, bytes.fromhex(key.input_hash), query.flight,
-        question.is_step_known,
+        question.is_step_known, question.wants_generation,
     )  # fmt: skip
 
 

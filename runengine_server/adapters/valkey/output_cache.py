@@ -146,7 +146,7 @@ class ValkeyOutputCache:
     async def _set_all(self, names: Sequence[str], arguments: Sequence[bytes | int]) -> int:
         """Set many values in one command and one reply; returns how many were refused."""
         try:
-            return int(await self._client.eval(_SET_ALL, len(names), *names, *arguments))  # type: ignore[arg-type]
+            return int(await self._client.eval(_SET_ALL, len(names), *names, *arguments))
         except ResponseError:  # out of memory, read only …: the server is there, and reading may work
             return len(names)
 

@@ -20,7 +20,8 @@ CREATE TYPE published_artifact AS (
 );
 
 CREATE TYPE cache_question AS (
-    run bigint, step integer, workflow_name text, step_id text, input_hash bytea, flight bytea, is_step_known boolean
+    run bigint, step integer, workflow_name text, step_id text, input_hash bytea, flight bytea, is_step_known boolean,
+    wants_generation boolean
 );
 COMMENT ON TYPE cache_question IS 'Asked in advance, for the case that this turn leases the step.';
 CREATE TYPE claim_row AS (
