@@ -242,6 +242,19 @@ class Subject:
                 seconds,
             )
 
+    async def age_flights(self) -> None:
+        """Flights are no longer so young that their leader may just not be seen yet."""
+        if self.database is not None:
+            await self.database.fetch("UPDATE cache_flights SET started_at = started_at - interval '2 seconds'")
+
+    async def forget_flights(self) -> None:
+        """Flights are gone, those who wait for them are not."""
+        if self.tables is not None:
+            self.tables.flights.leaders.clear()
+        else:
+            assert self.database is not None
+            await self.database.fetch("DELETE FROM cache_flights")
+
     async def history(self, run: RunKey) -> list[Event]:
         """The run's events."""
         if self.tables is not None:
