@@ -151,6 +151,10 @@ async def test_failing_runs_treat_what_runs_by_policy(policy: FailurePolicy) -> 
         assert on.statuses(run)["good"] is ends[policy]
         assert on.statuses(run)["after"] is StepStatus.CANCELLED
         await on.bell.until(lambda: on.scheduler.attempts_in_flight == 0)
+        if policy is FailurePolicy.FINISH_RUNNING:
+            del on.skills.behaviour["bad"]
+            assert await on.ended(await on.start(both)) == [RunStatus.COMPLETED]
+            assert len(on.skills.called("good")) == 1, "what a failing run paid for is cached"
 
 
 async def test_a_selector_that_fails_fails_its_step_without_an_attempt() -> None:
