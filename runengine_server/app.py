@@ -24,6 +24,7 @@ from runengine_server.adapters.postgres.event_hints import PostgresHints
 from runengine_server.adapters.postgres.event_hub import EventHub
 from runengine_server.adapters.postgres.event_log import PostgresEventLog
 from runengine_server.adapters.postgres.lineage_reader import PostgresLineageReader
+from runengine_server.adapters.postgres.progress_hints import SharedProgressBoard, show
 from runengine_server.adapters.postgres.queries import sql
 from runengine_server.adapters.postgres.run_reader import PostgresRunReader
 from runengine_server.adapters.postgres.run_store import PostgresRunStore
@@ -110,8 +111,8 @@ async def run_engine(
     async with AsyncExitStack() as stack:
         databases = await _open_databases(stack, settings)
         skills = await stack.enter_async_context(_skill_runner(settings, local_skills))
-        hub = EventHub()
-        signals = Signals(_hints(settings, hub, lambda: signals))
+        hub, progress = EventHub(), InMemoryProgressBoard()
+        signals = Signals(_hints(settings, hub, progress, lambda: signals))
         observer: Observer = ObserverGroup([log, WatcherObserver(signals.hints)])
         cold = PostgresOutputCache(databases.general)
         tiers = await stack.enter_async_context(_tiers(settings, databases.general, cold))
@@ -121,7 +122,7 @@ async def run_engine(
             workflows=PostgresWorkflowStore(databases.general),
             events=PostgresEventLog(databases.general),
             registry=PostgresEngineRegistry(databases.heartbeats, databases.general),
-            progress=InMemoryProgressBoard(),
+            progress=SharedProgressBoard(progress, signals.hints.announce_progress),
             cache=cache,
             planning_cache=SharedOutputCache(cache),
             skills=skills,
@@ -177,7 +178,7 @@ class _Shared:
     workflows: PostgresWorkflowStore
     events: PostgresEventLog
     registry: PostgresEngineRegistry
-    progress: InMemoryProgressBoard
+    progress: SharedProgressBoard
     cache: OutputCache
     planning_cache: SharedOutputCache
     skills: SkillRunner
@@ -296,13 +297,16 @@ def _rpc_settings(settings: Settings) -> RpcSettings:
     )
 
 
-def _hints(settings: Settings, hub: EventHub, signals: Callable[[], Signals]) -> PostgresHints:
+def _hints(
+    settings: Settings, hub: EventHub, progress: InMemoryProgressBoard, signals: Callable[[], Signals]
+) -> PostgresHints:
     return PostgresHints(
         settings.listen_database_url or settings.database_url,
         hub,
         on_ready=lambda: signals().wake(),
         on_cancelled=lambda runs: signals().cancel_attempts(runs),
         on_permits=lambda: signals().permits_freed(),
+        on_progress=partial(show, progress),
     )
 
 

@@ -8,7 +8,7 @@ from runengine_server.domain.ids import RunKey, StepId
 
 
 class ProgressBoard(Protocol):
-    """The latest progress of each running step of this process; reports may be conflated. Never blocks."""
+    """The latest progress of each running step that was heard of; reports may be conflated. Never blocks."""
 
     def report(self, run: RunKey, step_id: StepId, progress: StepProgress, *, attempt: int = 0) -> None:
         """Replace what is known of a running step."""

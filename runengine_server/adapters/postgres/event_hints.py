@@ -9,10 +9,13 @@ from runengine_server.adapters.postgres.database import Connection
 from runengine_server.adapters.postgres.event_hub import EventHub
 from runengine_server.adapters.postgres.hint_connection import CHANNEL, LOST, hint_connection
 from runengine_server.adapters.postgres.hint_payload import Hints, decode_hints, encode_hints
+from runengine_server.adapters.postgres.progress_hints import ProgressHint
 from runengine_server.domain.ids import RunKey
 
 # A busy engine would otherwise notify once a turn: 5,000 commits a second for nothing anyone could see.
 NOTIFY_SPACING_S = 0.005
+# As often as watchers look for it.
+PROGRESS_SPACING_S = 0.2
 
 _BACKOFF_S_MIN = 0.1
 _BACKOFF_S_MAX = 5.0
@@ -32,6 +35,7 @@ class PostgresHints:
         on_ready: Callable[[], None] = lambda: None,
         on_cancelled: Callable[[Collection[RunKey]], None] = lambda runs: None,
         on_permits: Callable[[], None] = lambda: None,
+        on_progress: Callable[[ProgressHint], None] = lambda hint: None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """Prepare; nothing is connected before `run()`.
@@ -42,6 +46,7 @@ class PostgresHints:
             on_ready: steps may have become ready somewhere.
             on_cancelled: these runs were stopped; attempts of theirs may be abandoned.
             on_permits: another process gave back permits of skills that somebody waits for.
+            on_progress: a step that another process runs has come this far.
             jitter: uniform in 0 … 1.
         """
         self._database_url = database_url
@@ -49,9 +54,12 @@ class PostgresHints:
         self._on_ready = on_ready
         self._on_cancelled = on_cancelled
         self._on_permits = on_permits
+        self._on_progress = on_progress
         self._jitter = jitter
         self._outgoing = Hints()
         self._arrived = anyio.Event()
+        self._progress = Hints()
+        self._has_progressed = anyio.Event()
         self._notifier_pid = 0
         self._is_sending = False
         self._sent = anyio.Event()
@@ -80,6 +88,11 @@ class PostgresHints:
         self._outgoing.has_permits = True
         self._arrived.set()
 
+    def announce_progress(self, hint: ProgressHint) -> None:
+        """A step that this process runs has come this far; of several reports only the latest may be told."""
+        self._progress.add_progress(hint)
+        self._has_progressed.set()
+
     async def flush(self, timeout_s: float) -> None:
         """Give what was announced a moment to be sent, at most `timeout_s`."""
         with anyio.move_on_after(timeout_s):
@@ -92,6 +105,7 @@ class PostgresHints:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._forever, self._listen)
             tasks.start_soon(self._forever, self._notify)
+            tasks.start_soon(self._pass_progress_on)
 
     async def _forever(self, serve: Callable[[Connection, Callable[[], None]], Awaitable[None]]) -> None:
         failures = 0
@@ -133,6 +147,18 @@ class PostgresHints:
             self._on_ready()
         if hints.has_permits:
             self._on_permits()
+        for progress in hints.progress.values():
+            self._on_progress(progress)
+
+    async def _pass_progress_on(self) -> None:
+        while True:
+            await self._has_progressed.wait()
+            self._has_progressed = anyio.Event()
+            reported, self._progress = self._progress, Hints()
+            for hint in reported.progress.values():
+                self._outgoing.add_progress(hint)
+            self._arrived.set()
+            await anyio.sleep(PROGRESS_SPACING_S)
 
     async def _notify(self, connection: Connection, works: Callable[[], None]) -> None:
         self._notifier_pid = connection.get_server_pid()

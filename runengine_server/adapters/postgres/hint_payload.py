@@ -1,12 +1,14 @@
-"""What a notification says: which runs have events, which were cancelled, whether work or permits are to be had."""
+"""What a notification says: which runs have events or were cancelled, what skills report, whether work is to be had."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from runengine_server.domain.ids import RunKey
+from runengine_server.adapters.postgres.progress_hints import ProgressHint, decode_progress, encode_progress
+from runengine_server.domain.ids import RunKey, StepId
 
 PAYLOAD_BYTES_MAX = 7900  # PostgreSQL refuses 8000 and more.
 RUNS_MAX = 5000  # Beyond it "all runs" is cheaper to send and to act on.
+PROGRESS_MAX = 1000  # Some 100 KB, 3 ms of notifying; what is beyond it is told another time.
 
 
 @dataclass(slots=True)
@@ -15,13 +17,15 @@ class Hints:
 
     events: set[RunKey] = field(default_factory=set)
     cancelled: set[RunKey] = field(default_factory=set)
+    progress: dict[tuple[RunKey, StepId], ProgressHint] = field(default_factory=dict)
     is_ready: bool = False
     has_permits: bool = False
     has_many: bool = False
 
     def __bool__(self) -> bool:
         """Whether there is anything to say."""
-        return bool(self.events or self.cancelled or self.is_ready or self.has_permits or self.has_many)
+        has_runs = self.events or self.cancelled or self.progress or self.has_many
+        return bool(has_runs or self.is_ready or self.has_permits)
 
     def add_events(self, runs: Iterable[RunKey]) -> None:
         """These runs have new events."""
@@ -36,8 +40,14 @@ class Hints:
         if len(self.cancelled) < RUNS_MAX:
             self.cancelled.update(runs)
 
+    def add_progress(self, hint: ProgressHint) -> None:
+        """The step has come this far; dropped beyond the bound, since there will be more."""
+        key = (hint.run, hint.step_id)
+        if key in self.progress or len(self.progress) < PROGRESS_MAX:
+            self.progress[key] = hint
+
     def merge(self, other: "Hints") -> None:
-        """Say what the other one says too."""
+        """Say what the other one, which is older, says too."""
         self.has_many = self.has_many or other.has_many
         self.is_ready = self.is_ready or other.is_ready
         self.has_permits = self.has_permits or other.has_permits
@@ -45,10 +55,13 @@ class Hints:
             self.events.clear()
         self.add_events(other.events)
         self.add_cancelled(other.cancelled)
+        for key, hint in other.progress.items():
+            if key not in self.progress:
+                self.add_progress(hint)
 
 
 def encode_hints(hints: Hints) -> Iterator[str]:
-    """One or more payloads that together say it: `r`, `p`, `e*`, `e1,2,3`, `c4,5`, joined by `;`."""
+    """One or more payloads that together say it: `r`, `p`, `e*`, `e1,2,3`, `c4,5`, joined by `;`; `g[…]` by itself."""
     parts = []
     if hints.is_ready:
         parts.append("r")
@@ -70,11 +83,16 @@ def encode_hints(hints: Hints) -> Iterator[str]:
             parts.append(kind + ",".join(named))
     if parts:
         yield ";".join(parts)
+    yield from encode_progress(hints.progress.values(), PAYLOAD_BYTES_MAX)
 
 
 def decode_hints(payload: str) -> Hints:
     """What a payload says; parts of a kind that this version does not know are ignored."""
     hints = Hints()
+    if payload.startswith("g"):
+        for hint in decode_progress(payload):
+            hints.add_progress(hint)
+        return hints
     for part in payload.split(";"):
         match part[:1]:
             case "r":

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import anyio
 import asyncpg
@@ -10,7 +11,9 @@ import pytest
 
 from runengine_server.adapters.postgres.event_hints import PostgresHints
 from runengine_server.adapters.postgres.event_hub import EventHub
-from runengine_server.domain.ids import RunKey
+from runengine_server.adapters.postgres.progress_hints import ProgressHint
+from runengine_server.domain.events import StepProgress
+from runengine_server.domain.ids import RunKey, StepId
 
 pytestmark = pytest.mark.anyio
 
@@ -25,11 +28,17 @@ class Process:
     ready: int = 0
     permits: int = 0
     cancelled: set[RunKey] = field(default_factory=set)
+    progress: list[ProgressHint] = field(default_factory=list)
     told: anyio.Event = field(default_factory=anyio.Event)
 
     def hints(self, url: str) -> PostgresHints:
         return PostgresHints(
-            url, self.hub, on_ready=self._on_ready, on_cancelled=self._on_cancelled, on_permits=self._on_permits
+            url,
+            self.hub,
+            on_ready=self._on_ready,
+            on_cancelled=self._on_cancelled,
+            on_permits=self._on_permits,
+            on_progress=self._on_progress,
         )
 
     async def until_told(self) -> None:
@@ -39,6 +48,10 @@ class Process:
 
     def _on_ready(self) -> None:
         self.ready += 1
+        self.told.set()
+
+    def _on_progress(self, hint: ProgressHint) -> None:
+        self.progress.append(hint)
         self.told.set()
 
     def _on_permits(self) -> None:
@@ -82,6 +95,28 @@ async def test_other_processes_are_told(database_url: str) -> None:
             await there.until_told()
             assert (here.permits, there.permits) == (0, 1)
             assert not await own.wait(0.05)  # its own notification is not heard twice
+
+
+async def test_progress_is_passed_on(database_url: str) -> None:
+    """The latest report of each step reaches the other process, and not its own a second time."""
+    here, there = Process(), Process()
+    ours, theirs = here.hints(database_url), there.hints(database_url)
+    async with running(ours, theirs):
+        await here.until_told()
+        await there.until_told()
+        for fraction in (0.1, 0.2):
+            for step_id in ("a", "b"):
+                ours.announce_progress(_progress(step_id, fraction))
+        with anyio.fail_after(LIVENESS_S):
+            while len(there.progress) < 2:
+                await there.until_told()
+        assert there.progress == [_progress("a", 0.2), _progress("b", 0.2)]
+        assert here.progress == []
+
+
+def _progress(step_id: str, fraction: float) -> ProgressHint:
+    progress = StepProgress(fraction=fraction, message="x", reported_at=datetime(2026, 1, 1, tzinfo=UTC))
+    return ProgressHint(run=RunKey(7), step_id=StepId(step_id), attempt=1, progress=progress)
 
 
 async def test_lost_listener(database_url: str) -> None:
