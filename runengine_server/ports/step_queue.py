@@ -142,6 +142,14 @@ class Following(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """What became of leases that were to be given up for flights, in their order, and the runs that ended by it."""
+
+    outcomes: Sequence[Following]
+    ended: Sequence[EndedRun]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """What one tick did: which completions were accepted (same order), what was leased, which runs began and ended.
 
@@ -203,7 +211,7 @@ class StepQueue(Protocol):
             UnavailableError: the outcome is unknown; call again with the same completions.
         """
 
-    async def follow(self, engine: EngineNo, waits: Sequence[tuple[Lease, FlightId]]) -> Sequence[Following]:
+    async def follow(self, engine: EngineNo, waits: Sequence[tuple[Lease, FlightId]]) -> Followed:
         """Give up leases whose identical step another run executes: each step waits, ready, for the end of that flight.
 
         Where the flight has ended meanwhile the lease is kept, and the cache must be asked again.

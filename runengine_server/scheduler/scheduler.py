@@ -255,12 +255,16 @@ class Scheduler:
         if not steps:
             return ()
         waits = [(step.lease, step.flight) for step in steps]
-        outcomes = await answered(partial(self._queue.follow, self._engine, waits), self._reporting)
-        for step, outcome in zip(steps, outcomes, strict=True):
-            if outcome is not Following.FLIGHT_ENDED:
+        followed = await answered(partial(self._queue.follow, self._engine, waits), self._reporting)
+        again = []
+        for step, outcome in zip(steps, followed.outcomes, strict=True):
+            if outcome is Following.FLIGHT_ENDED:
+                again.append(step.lease)
+            else:
                 self._let_go(step.lease)
         self._reporting.runs_changed([step.lease.run for step in steps])
-        return [step.lease for step, got in zip(steps, outcomes, strict=True) if got is Following.FLIGHT_ENDED]
+        await self._endings.happened(followed.ended, {step.lease.run: step.context for step in steps})
+        return again
 
     def _begin(self, step: Prepared) -> None:
         match step:

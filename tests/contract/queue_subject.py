@@ -143,7 +143,7 @@ class Subject:
     async def follow(self, *leases: Lease, engine: EngineNo | None = None) -> Sequence[Following]:
         """Give leases up for the flights of their steps."""
         waits = [(lease, query((lease.run, lease.step)).flight) for lease in leases]
-        return await self.queue.follow(self.engine if engine is None else engine, waits)
+        return (await self.queue.follow(self.engine if engine is None else engine, waits)).outcomes
 
     async def flights(self) -> dict[FlightId, tuple[Claimant, list[Claimant]]]:
         """Who leads each flight, and who waits for it, the oldest first."""

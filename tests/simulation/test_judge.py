@@ -12,13 +12,13 @@ from runengine_server.adapters.memory import cold_cache, output_cache
 from runengine_server.adapters.memory.run_store import MemoryRunStore
 from runengine_server.adapters.memory.step_queue import MemoryEngineRegistry, MemoryStepQueue
 from runengine_server.adapters.memory.tables import MemoryTables
-from runengine_server.domain.ids import EngineNo, RunKey
+from runengine_server.domain.ids import EngineNo
 from runengine_server.domain.states import CacheMode, PlanReason
 from runengine_server.planner import planning
 from runengine_server.planner.compiled import CompiledWorkflow
 from runengine_server.planner.decision import decide
 from runengine_server.ports.run_store import NewRun, RequestKey
-from runengine_server.ports.step_queue import Completion, StepExecuted, StepReused, Turn
+from runengine_server.ports.step_queue import Completion, StepExecuted, StepReused, TakenBack, Turn
 from runengine_server.scheduler import preparation
 
 from .story import random_story
@@ -104,8 +104,8 @@ def no_fence(patch: Patch) -> None:
 def no_reaping(patch: Patch) -> None:
     """Nobody takes back what dead engines hold."""
 
-    async def reap(self: MemoryEngineRegistry) -> Sequence[RunKey]:
-        return ()
+    async def reap(self: MemoryEngineRegistry) -> TakenBack:
+        return TakenBack(runs=(), ended=())
 
     patch.setattr(MemoryEngineRegistry, "reap", reap)
 

@@ -13,6 +13,7 @@ from runengine_server.ports.step_queue import (
     CacheQuestion,
     Completion,
     EndedRun,
+    Followed,
     Following,
     Holdings,
     Lease,
@@ -56,15 +57,14 @@ class MemoryStepQueue:
             next_available_s=turn.next_available_s,
         )
 
-    async def follow(self, engine: EngineNo, waits: Sequence[tuple[Lease, FlightId]]) -> Sequence[Following]:
+    async def follow(self, engine: EngineNo, waits: Sequence[tuple[Lease, FlightId]]) -> Followed:
         """See the port."""
         runs = self._tables.runs
         failing = sorted({lease.run for lease, _ in waits if runs[lease.run].is_failing})
         in_order = sorted(range(len(waits)), key=lambda at: (waits[at][0].run, waits[at][0].step))
         outcomes = {at: self._follow(engine, *waits[at], is_any_failing=bool(failing)) for at in in_order}
-        for run in failing:
-            self._tables.settle_run(runs[run])
-        return [outcomes[at] for at in range(len(waits))]
+        ended = [run for run in failing if self._tables.settle_run(runs[run])]
+        return Followed(outcomes=[outcomes[at] for at in range(len(waits))], ended=[_ended(runs[run]) for run in ended])
 
     async def hold(self, engine: EngineNo, lease: Lease) -> None:
         """See the port."""

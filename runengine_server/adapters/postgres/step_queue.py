@@ -16,6 +16,7 @@ from runengine_server.ports.step_queue import (
     CacheQuestion,
     Completion,
     EndedRun,
+    Followed,
     Following,
     Holdings,
     Lease,
@@ -62,17 +63,13 @@ class PostgresStepQueue:
             next_available_s=None if row["next_available_ms"] is None else row["next_available_ms"] / 1000,
         )
 
-    async def follow(self, engine: EngineNo, waits: Sequence[tuple[Lease, FlightId]]) -> Sequence[Following]:
+    async def follow(self, engine: EngineNo, waits: Sequence[tuple[Lease, FlightId]]) -> Followed:
         """See the port."""
-        outcomes = await self._database.fetchval(
-            sql("step_queue_follow"),
-            engine,
-            [lease.run for lease, _ in waits],
-            [lease.step for lease, _ in waits],
-            [lease.epoch for lease, _ in waits],
-            [flight for _, flight in waits],
+        row = await self._database.fetchrow(
+            sql("step_queue_follow"), engine, *_columns([lease for lease, _ in waits]), [flight for _, flight in waits]
         )
-        return [Following(outcome) for outcome in outcomes]
+        assert row is not None
+        return Followed(outcomes=[Following(outcome) for outcome in row["outcomes"]], ended=_ended(row))
 
     async def hold(self, engine: EngineNo, lease: Lease) -> None:
         """See the port."""

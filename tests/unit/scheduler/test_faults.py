@@ -62,7 +62,7 @@ async def test_a_turn_whose_reply_was_lost_is_fenced() -> None:
 
 async def test_preparation_waits_for_the_database() -> None:
     """Steps that could not be prepared because the database was away are prepared when it is back."""
-    async with stage() as on:
+    async with stage(is_running=False) as on:
         tries = 0
 
         def refuse() -> None:
@@ -72,8 +72,11 @@ async def test_preparation_waits_for_the_database() -> None:
                 raise AWAY
 
         on.cache.before = refuse
-        run = await on.start(workflow(step("a")))
-        assert await on.ended(run) == [RunStatus.COMPLETED]
+        run = await on.start(workflow(step("a")), announce=False)  # so that its turn asks nothing in advance
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(on.scheduler.run)
+            assert await on.ended(run) == [RunStatus.COMPLETED]
+            tasks.cancel_scope.cancel()
         assert tries == 4
 
 

@@ -31,25 +31,21 @@ CREATE FUNCTION completions_recorded(
 )
 LANGUAGE plpgsql AS $$
 -- Which of these completions an earlier turn of the engine has committed, although its reply was lost; and what is to be
--- told of the runs that those turns ended: the row of a run's progress is then of the same transaction as the step's result.
+-- told of the runs that those turns ended: the row of a run's progress is then of the same transaction as the step's row.
 -- A success is its result; a failure its attempt (a result that failed may also say that the lease was lost once too often).
 DECLARE
     ended_by_us bigint[];
 BEGIN
     SELECT
-        array_agg(r.run IS NOT NULL OR t.run IS NOT NULL ORDER BY c.n)
-    INTO is_recorded
+        array_agg(r.run IS NOT NULL OR t.run IS NOT NULL ORDER BY c.n),
+        coalesce(array_agg(DISTINCT p.run) FILTER (WHERE p.xmin = coalesce(r.xmin, t.xmin)), '{}')
+    INTO is_recorded, ended_by_us
     FROM unnest(c_run, c_step, c_epoch) WITH ORDINALITY AS c (run, step, epoch, n)
     LEFT JOIN step_results AS r
         ON r.run = c.run AND r.step = c.step AND r.engine = p_engine AND r.lease_epoch = c.epoch AND r.status IN (4, 5)
     LEFT JOIN step_attempts AS t
-        ON t.run = c.run AND t.step = c.step AND t.lease_epoch = c.epoch AND t.engine = p_engine;
-    SELECT coalesce(array_agg(DISTINCT c.run), '{}')
-    INTO ended_by_us
-    FROM unnest(c_run, c_step, c_epoch, is_recorded) AS c (run, step, epoch, is_recorded)
-    JOIN step_results AS r ON r.run = c.run AND r.step = c.step AND r.lease_epoch = c.epoch
-    JOIN run_progress AS p ON p.run = c.run AND p.status >= 3 AND p.xmin = r.xmin
-    WHERE c.is_recorded;
+        ON t.run = c.run AND t.step = c.step AND t.lease_epoch = c.epoch AND t.engine = p_engine
+    LEFT JOIN run_progress AS p ON p.run = c.run AND p.status >= 3;
     SELECT e.* INTO concerned, e_run, e_status, e_duration_ms, e_failed_step, e_error FROM runs_ended(ended_by_us) AS e;
 END $$;
 

@@ -7,7 +7,12 @@ FROM tick($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 
 -- name: step_queue_follow
 -- Gives leases up to wait for the end of a flight; false where it has ended, or the lease is gone.
-SELECT flights_follow($1, $2, $3, $4, $5);
+SELECT f.outcomes, e.e_run, e.e_status, e.e_duration_ms, e.e_failed_step, e.e_error
+FROM (SELECT flights_follow($1, $2, $3, $4, $5) AS outcomes) AS f
+-- a lease that was given up was one of a run that had not ended
+CROSS JOIN LATERAL runs_ended(ARRAY(
+    SELECT DISTINCT v.run FROM unnest($2, f.outcomes) AS v (run, outcome) WHERE v.outcome = 1
+)) AS e;
 
 -- name: step_queue_hold
 -- A lease whose attempt waits for a slot of its skill is not overdue, whatever its timeout.
