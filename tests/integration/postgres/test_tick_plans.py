@@ -155,6 +155,19 @@ async def test_housekeeping_reads_by_index(driven: HandDriven) -> None:
         assert database.scanned() <= {"step_queue"}, "the queue itself is nearly empty here: either way is cheap"
 
 
+@pytest.mark.parametrize("settings", [{}, PINNED_PLANS])
+async def test_late_runs_are_found_by_their_deadline(driven: HandDriven, settings: dict[str, str]) -> None:
+    """Enforcing deadlines reads the front of their index, not the runs that have none."""
+    await driven.database.fetch("ANALYZE")
+    late = await driven.started(wide(1), CreateOptions(deadline_s=0.001))
+    await driven.started(wide(1), CreateOptions(request_id="in time", deadline_s=3600))
+    async with explained(driven.url, settings) as database:
+        assert [one.run for one in await PostgresEngineRegistry(database).enforce_deadlines()] == [late.key]
+        (plan,) = (plan for plan in database.plans if "p.deadline <= at" in plan and "LockRows" in plan)
+        assert "Index Scan using run_progress_deadline" in plan
+        assert "Index Cond" in plan
+
+
 async def test_creation_and_cancel_read_by_index(driven: HandDriven) -> None:
     """Creating and cancelling a run, on connections that plan freely, scan nothing that grows with history."""
     await driven.database.fetch("ANALYZE")
