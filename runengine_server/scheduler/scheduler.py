@@ -227,10 +227,11 @@ class Scheduler:
     async def _dispatch(self, leases: Sequence[Lease], turn: Turn, foreseen: Mapping[Place, Foreseen]) -> None:
         """Start what a turn leased (`leases`: those that are new to this process); what was foreseen goes first."""
         ready, rest, missed = self._foresight.prepared(foreseen, turn)
+        if len(leases) < len(turn.leases):  # `_reconcile` saw some first
+            fresh = set(leases)
+            ready, rest = [step for step in ready if step.lease in fresh], [lease for lease in rest if lease in fresh]
         self._reporting.cache_missed(missed)
         self._start_all(ready, turn.begun)
-        if len(leases) < len(turn.leases):
-            rest = [lease for lease in rest if lease in set(leases)]
         if rest:
             await self._prepare_and_start(rest, turn.begun)
 

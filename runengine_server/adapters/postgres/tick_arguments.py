@@ -40,7 +40,8 @@ class _TickArguments:
         self._reuses: list[Row] = []
         self._failures: list[Row] = []
         self._decisions: dict[bytes, int] = {}
-        self._waits: dict[Dependents, int] = {}
+        self._waits: dict[int, Dependents] = {}
+        self._places: dict[int, int] = {}
         self._artifacts: list[Row] = []
         for completion in completions:
             self._add(completion)
@@ -53,7 +54,7 @@ class _TickArguments:
             self._reuses,
             self._failures,
             list(self._decisions),
-            [(waits.steps, waits.timeouts_ms) for waits in self._waits],
+            [(waits.steps, waits.timeouts_ms) for waits in self._waits.values()],
             self._artifacts,
         ]
 
@@ -117,7 +118,10 @@ class _TickArguments:
         return 0 if decision is None else _position(self._decisions, encode_decision(decision))
 
     def _waiting(self, dependents: Dependents) -> int:
-        return _position(self._waits, dependents) if dependents.steps else 0
+        if not dependents.steps:
+            return 0
+        self._waits[id(dependents)] = dependents  # equal ones are mostly one and the same
+        return _position(self._places, id(dependents))
 
 
 def _question(question: CacheQuestion) -> Row:

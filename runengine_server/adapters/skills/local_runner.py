@@ -33,6 +33,7 @@ from runengine_server.ports.skill_runner import (
 )
 
 _WORKER_ID: Final = "local"
+_NOT_OFFERED = SkillAvailability(has_target=True, is_catalogue_known=True, info=None)
 _TIMED_OUT: Final = Failed(
     failure=Failure(code=SKILL_TIMEOUT, message="The skill did not finish in time", retryable=True),
     worker_id=_WORKER_ID,
@@ -96,6 +97,10 @@ class LocalSkillRunner:
         offered = skills.items() if isinstance(skills, Mapping) else ((each.skill_id, each) for each in skills)
         self._skills = {key: _as_skill(key, each) for key, each in offered}
         self._infos = {key: _info(each) for key, each in self._skills.items()}
+        self._availability = {
+            SkillId(key): SkillAvailability(has_target=True, is_catalogue_known=True, info=info)
+            for key, info in self._infos.items()
+        }
         self._folder = None if artifact_dir is None else ArtifactFolder(artifact_dir)
         self._is_inline = is_inline
         self._threads = ThreadPoolExecutor(threads_max, thread_name_prefix="skill")
@@ -141,7 +146,7 @@ class LocalSkillRunner:
 
     def availability(self, skill_id: SkillId) -> SkillAvailability:
         """What is known of a skill, at once; the list of functions is always known."""
-        return SkillAvailability(has_target=True, is_catalogue_known=True, info=self._infos.get(skill_id))
+        return self._availability.get(skill_id, _NOT_OFFERED)
 
     def catalogue(self) -> Mapping[str, SkillInfo]:
         """The functions offered, by id."""

@@ -408,16 +408,21 @@ BEGIN
             n_self := l;
             IF cardinality(picked.q_run) > 0 THEN
                 FOR q IN
-                    UPDATE step_queue AS s
-                    SET engine = p_engine, lease_epoch = s.lease_epoch + 1, leased_at = at
-                    FROM unnest(picked.q_run, picked.q_step) AS v (run, step)
-                    CROSS JOIN LATERAL (
-                        SELECT g.run FROM run_progress AS g
-                        WHERE g.run = v.run AND g.status < 3 AND NOT g.is_failing
-                        FOR UPDATE SKIP LOCKED
-                    ) AS held
-                    WHERE s.run = v.run AND s.step = v.step
-                    RETURNING s.run, s.step, s.lease_epoch, s.attempt, s.lease_losses, s.is_follower, s.tenant
+                    WITH taken AS (
+                        UPDATE step_queue AS s
+                        SET engine = p_engine, lease_epoch = s.lease_epoch + 1, leased_at = at
+                        FROM unnest(picked.q_run, picked.q_step) WITH ORDINALITY AS v (run, step, n)
+                        CROSS JOIN LATERAL (
+                            SELECT g.run FROM run_progress AS g
+                            WHERE g.run = v.run AND g.status < 3 AND NOT g.is_failing
+                            FOR UPDATE SKIP LOCKED
+                        ) AS held
+                        WHERE s.run = v.run AND s.step = v.step
+                        RETURNING s.run, s.step, s.lease_epoch, s.attempt, s.lease_losses, s.is_follower, s.tenant, v.n
+                    )
+                    SELECT t.run, t.step, t.lease_epoch, t.attempt, t.lease_losses, t.is_follower, t.tenant
+                    FROM taken AS t
+                    ORDER BY t.n
                 LOOP
                     l := l + 1; m := m + 1;
                     l_run[l] := q.run; l_step[l] := q.step; l_epoch[l] := q.lease_epoch; l_attempt[l] := q.attempt;
