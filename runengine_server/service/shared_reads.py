@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import anyio
+import anyio.lowlevel
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -12,7 +13,7 @@ V = TypeVar("V")
 
 @dataclass(slots=True, kw_only=True)
 class _Turn(Generic[V]):
-    number: int
+    number: int = 0  # until it begins
     done: anyio.Event = field(default_factory=anyio.Event)
     values: list[V] = field(default_factory=list)
 
@@ -35,9 +36,11 @@ class SharedReads(Generic[K, V]):
             await turn.done.wait()
             if turn.number > asked and turn.values:
                 return turn.values[0]
-        self._started += 1
-        turn = self._turns[key] = _Turn(number=self._started)
+        turn = self._turns[key] = _Turn()
         try:
+            await anyio.lowlevel.checkpoint()  # whoever asks in this turn of the loop shares
+            self._started += 1
+            turn.number = self._started
             value = await load()
             turn.values.append(value)
             return value

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from runengine_server.adapters.group_commit import GroupCommit
@@ -58,6 +59,21 @@ async def _submit_all(group: GroupCommit[int, int], items: Sequence[int]) -> dic
         for item in items:
             tasks.start_soon(submit, item)
     return answers
+
+
+async def test_callers_that_come_turn_by_turn_are_one_batch() -> None:
+    """Whoever comes one turn of the loop after the other joins the batch; a lone caller waits for no timer."""
+    committer = Committer()
+    async with running(committer) as group, anyio.create_task_group() as tasks:
+
+        async def submit_after(turns: int) -> None:
+            for _ in range(turns):
+                await anyio.lowlevel.checkpoint()
+            await group.submit(turns)
+
+        for turns in range(5):
+            tasks.start_soon(submit_after, turns)
+    assert committer.batches == [[0, 1, 2, 3, 4]]
 
 
 async def test_what_comes_while_a_batch_is_committed_is_the_next() -> None:
