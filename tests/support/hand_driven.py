@@ -58,6 +58,7 @@ class CreateOptions:
     request_id: str = ""
     request_digest: str = "00" * 32
     timeout_ms: int = 60_000
+    cache_mode: CacheMode = CacheMode.DEFAULT
     base: RunKey | None = None
     reused: Mapping[int, ReuseBinding] = field(default_factory=dict)
 
@@ -281,7 +282,7 @@ def _new_run(compiled: CompiledWorkflow, options: CreateOptions) -> NewRun:
         workflow_version=workflow.version,
         workflow_digest=workflow.digest,
         trigger_type=TriggerType.UPDATE if options.base else TriggerType.INITIAL,
-        cache_mode=CacheMode.DEFAULT,
+        cache_mode=options.cache_mode,
         priority=options.priority,
         failure_policy=options.policy,
         payload=b"{}",
