@@ -68,6 +68,9 @@ VIOLATIONS = {
     "i12_leases_end": "UPDATE step_queue SET leased_at = now() - interval '1 day' WHERE engine IS NOT NULL",
     "i13_permits_within_limits": "INSERT INTO skill_permits (skill_id, engine, turn, skill_limit, wanted, held,"
     " asked_at) SELECT 'x', engine, 1, 1, 2, 2, now() FROM engines",
+    "i14_flights_have_leaders": "INSERT INTO cache_flights (flight, run, step, started_at)"
+    " VALUES (decode(repeat('00', 16), 'hex'), $done, 2, now() - interval '1 minute')",
+    "i14_followers_have_flights": "UPDATE step_queue SET waiting_on = decode(repeat('00', 16), 'hex')",
 }
 
 

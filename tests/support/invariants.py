@@ -1,4 +1,4 @@
-"""Checks what must hold of the tables whatever has happened: invariants I1 to I13, each a statement that finds nothing.
+"""Checks what must hold of the tables whatever has happened: invariants I1 to I14, each a statement that finds nothing.
 
     violations = await check_invariants(connection, watcher_logs=…, ledger=…, acknowledged=…)
     assert not violations, report(violations)

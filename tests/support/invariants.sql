@@ -1,4 +1,4 @@
--- Invariants I1-I13 of the guarantees, over the tables as they are: each statement returns what is wrong, so no row at
+-- Invariants I1-I14 of the guarantees, over the tables as they are: each statement returns what is wrong, so no row at
 -- all when nothing is. `checked_*` are temporary tables that the checker fills (see invariants.py).
 
 -- name: i1_one_terminal_event
@@ -318,3 +318,18 @@ JOIN engines AS e ON e.engine = p.engine
 WHERE p.held > 0
 GROUP BY p.skill_id
 HAVING sum(p.held) > min(p.skill_limit);
+
+-- name: i14_flights_have_leaders
+-- A flight is led by a step that has not ended (but for a moment after a claim that came too late).
+SELECT f.run, f.step, format('flight %s since %s, result %s', encode(f.flight, 'hex'), f.started_at, r.status) AS detail
+FROM cache_flights AS f
+LEFT JOIN step_queue AS q ON q.run = f.run AND q.step = f.step
+LEFT JOIN step_results AS r ON r.run = f.run AND r.step = f.step
+WHERE q.run IS NULL AND f.started_at < clock_timestamp() - interval '3 seconds';
+
+-- name: i14_followers_have_flights
+-- Who waits for a flight waits for one that another step leads, and holds no lease.
+SELECT q.run, q.step, format('waits for %s, led by %s.%s, engine %s', encode(q.waiting_on, 'hex'), f.run, f.step, q.engine) AS detail
+FROM step_queue AS q
+LEFT JOIN cache_flights AS f ON f.flight = q.waiting_on
+WHERE q.waiting_on IS NOT NULL AND (f.flight IS NULL OR (f.run, f.step) = (q.run, q.step) OR q.engine IS NOT NULL);
