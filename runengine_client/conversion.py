@@ -221,6 +221,7 @@ def artifact(message: run_pb2.Artifact) -> types.Artifact:
         source=enum_of(states.OutputSource, run_pb2.OutputSource, message.source),
         source_run_id=message.source_run_id,
         skill_id=message.skill_id,
+        skill_version=message.skill_version,
     )
 
 

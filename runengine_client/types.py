@@ -184,6 +184,7 @@ class Artifact:
     source: OutputSource | None = None
     source_run_id: str = ""
     skill_id: str = ""
+    skill_version: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,9 @@ def lineage_tree(lineage: Lineage) -> Tree:
 
 def _described(artifact: Artifact) -> Text:
     facts = f" ({artifact.type}, {wording.size(artifact.size_bytes)})"
-    made = f" made by {artifact.step_id} in run {artifact.run_id}" if artifact.run_id else " of a run that is gone"
+    skill = " ".join(filter(None, (artifact.skill_id, artifact.skill_version)))
+    by = f" with {skill}" if skill else ""
+    made = f" made by {artifact.step_id}{by} in run {artifact.run_id}" if artifact.run_id else " of a run that is gone"
     return Text.assemble((_name(artifact), "bold"), facts, made)
 
 

@@ -44,3 +44,4 @@ class Artifact:
     source: OutputSource
     source_run_id: RunId
     skill_id: str
+    skill_version: str

@@ -81,7 +81,7 @@ def artifact_bytes(artifact: Artifact) -> int:
     made = artifact.produced
     return (
         300
-        + _text(artifact.step_id, artifact.skill_id, made.media_type, made.uri, made.filename)
+        + _text(artifact.step_id, artifact.skill_id, artifact.skill_version, made.media_type, made.uri, made.filename)
         + json_bytes(made.metadata)
     )
 

@@ -69,7 +69,7 @@ MESSAGES = {
     "StepProgress": "fraction double=1, message=2, reported_at TS=3",
     "StepAttempt": "attempt int32=1, started_at TS=2, ended_at TS=3, error Failure=4, worker_id=5",
     "Artifact": "id=1, run_id=2, step_id=3, type=4, uri=5, content_hash=6, size_bytes int64=7, filename=8,"
-    " metadata S=9, created_at TS=10, source OutputSource=11, source_run_id=12, skill_id=13",
+    " metadata S=9, created_at TS=10, source OutputSource=11, source_run_id=12, skill_id=13, skill_version=14",
     "PlannedStep": "step_id=1, action PlanAction=2, reason PlanReason=3, caused_by*=4, changed_pointers*=5,"
     " unknown_until*=6, estimate Dur=7",
     "RebuildPlan": "steps PlannedStep*=1, execute_count int32=2, reuse_count int32=3, unknown_count int32=4,"

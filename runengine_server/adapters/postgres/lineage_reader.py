@@ -62,6 +62,7 @@ def _made_artifact(row: asyncpg.Record) -> MadeArtifact:
             source=OutputSource.EXECUTED,
             source_run_id=run_id,
             skill_id=row["skill_id"],
+            skill_version=row["skill_version"],
         ),
     )
 

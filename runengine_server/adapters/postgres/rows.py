@@ -142,6 +142,7 @@ def artifact(
         source=source,
         source_run_id=source_run,
         skill_id=row["skill_id"],
+        skill_version=row["skill_version"],
     )
 
 

@@ -89,6 +89,7 @@ def artifact_to_proto(artifact: Artifact) -> run_pb2.Artifact:
         source=run_pb2.OutputSource.ValueType(artifact.source),
         source_run_id=artifact.source_run_id,
         skill_id=artifact.skill_id,
+        skill_version=artifact.skill_version,
     )
 
 

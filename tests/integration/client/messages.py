@@ -117,7 +117,15 @@ def comparison_message() -> run_engine_pb2.CompareRunsResponse:
 def lineage_message() -> run_engine_pb2.GetLineageResponse:
     """mix.wav, made from music.wav and plan.wav; music.wav, made from plan.wav."""
     made = [
-        run_pb2.Artifact(id=f"a-{name}", run_id=RUN_ID, step_id=name, type="audio/wav", filename=f"{name}.wav")
+        run_pb2.Artifact(
+            id=f"a-{name}",
+            run_id=RUN_ID,
+            step_id=name,
+            type="audio/wav",
+            filename=f"{name}.wav",
+            skill_id=f"audio.{name}",
+            skill_version="2.1.0",
+        )
         for name in ("mix", "music", "plan")
     ]
     pairs = [("a-music", "a-mix", "mix"), ("a-plan", "a-mix", "mix"), ("a-plan", "a-music", "music")]

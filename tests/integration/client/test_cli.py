@@ -283,7 +283,7 @@ def test_compare(run, fake):
 def test_lineage(run, fake):
     """Lineage prints a tree in which each artifact is described once; as JSON nodes and edges."""
     lines = run("lineage", "a-mix", "--depth", "3").stdout.splitlines()
-    assert lines[0].startswith(f"mix.wav (audio/wav, 0 B) made by mix in run {RUN_ID}")
+    assert lines[0] == f"mix.wav (audio/wav, 0 B) made by mix with audio.mix 2.1.0 in run {RUN_ID}"
     assert [line.strip("│├└─ ").split(" (")[0] for line in lines[1:]] == [
         "music.wav",
         "plan.wav, see elsewhere",

@@ -60,6 +60,7 @@ async def test_a_whole_run(world: World) -> None:
     artifact, completed = music_events[-2:]
     assert isinstance(artifact.detail, Artifact)
     assert artifact.detail.produced == music_file()
+    assert (artifact.detail.skill_id, artifact.detail.skill_version) == ("music.make", "1")
     assert isinstance(completed.detail, StepStatusChanged)
     assert completed.sequence == artifact.sequence + 1
     assert (completed.detail.output_source, completed.attempt) == (OutputSource.EXECUTED, 2)

@@ -88,6 +88,7 @@ async def test_back_to_the_first(world: World) -> None:
     assert edges(lineage) == ALL_EDGES
     first = lineage.artifacts[0]
     assert (first.run_id, first.source_run_id, first.step_id) == (made.run_id, made.run_id, "film")
+    assert (first.skill_id, first.skill_version) == ("film", "1")
     alone = await get_lineage(world.read, CALLER, ids["plan.json"], 0)
     assert ([artifact.id for artifact in alone.artifacts], alone.edges) == ([ids["plan.json"]], ())
 

@@ -156,6 +156,7 @@ async def test_reused_steps_and_savings(world: World) -> None:
     assert {(one.run_id, one.source_run_id, one.source) for one in mine} == {
         (update.run_id, base.run_id, OutputSource.BASE_RUN)
     }
+    assert {(one.skill_id, one.skill_version) for one in mine} == {("music.make", "1")}
     assert mine[0].produced == music_file()
 
 

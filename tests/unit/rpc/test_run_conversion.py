@@ -48,6 +48,7 @@ ARTIFACT = Artifact(
     source=states.OutputSource.CACHE_HOT,
     source_run_id=RunId("r0"),
     skill_id="k",
+    skill_version="1.2.3",
 )
 RUN = Run(
     id=RunId("r"),

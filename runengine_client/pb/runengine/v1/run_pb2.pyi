@@ -1003,6 +1003,7 @@ class Artifact(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     SOURCE_RUN_ID_FIELD_NUMBER: _builtins.int
     SKILL_ID_FIELD_NUMBER: _builtins.int
+    SKILL_VERSION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Id, a UUID in lower-case canonical form; one per production, the same wherever it is reused."""
     run_id: _builtins.str
@@ -1025,6 +1026,8 @@ class Artifact(_message.Message):
     """The run that produced it, resolved through every reuse; equals run_id if EXECUTED."""
     skill_id: _builtins.str
     """The skill that produced it; never empty."""
+    skill_version: _builtins.str
+    """The version of the skill that produced it, as its runner told; empty if it told none."""
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
         """Whatever the skill added, such as width and height; default unset."""
@@ -1049,10 +1052,11 @@ class Artifact(_message.Message):
         source: Global___OutputSource.ValueType = ...,
         source_run_id: _builtins.str = ...,
         skill_id: _builtins.str = ...,
+        skill_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_hash", b"content_hash", "created_at", b"created_at", "filename", b"filename", "id", b"id", "metadata", b"metadata", "run_id", b"run_id", "size_bytes", b"size_bytes", "skill_id", b"skill_id", "source", b"source", "source_run_id", b"source_run_id", "step_id", b"step_id", "type", b"type", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_hash", b"content_hash", "created_at", b"created_at", "filename", b"filename", "id", b"id", "metadata", b"metadata", "run_id", b"run_id", "size_bytes", b"size_bytes", "skill_id", b"skill_id", "skill_version", b"skill_version", "source", b"source", "source_run_id", b"source_run_id", "step_id", b"step_id", "type", b"type", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

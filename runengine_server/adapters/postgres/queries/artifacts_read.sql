@@ -2,7 +2,7 @@
 -- What a run's completed and skipped steps published or reuse, after ($2, $3); $4: only that step, null means any.
 SELECT
     s.step, s.source, a.ordinal, a.id, a.content_hash, a.size_bytes, a.media_type, a.uri, a.filename, a.metadata,
-    a.made_from, a.skill_id, a.created_at, producer.id AS producer_id
+    a.made_from, a.skill_id, a.skill_version, a.created_at, producer.id AS producer_id
 FROM step_results AS s
 JOIN artifacts AS a ON a.run = s.producer_run AND a.step = s.producer_step
 LEFT JOIN runs AS producer ON producer.run = s.producer_run

@@ -10,7 +10,8 @@ SELECT
     leader.id AS leader_id,
     coalesce(ended.started_at, tried.started_at) AS started_at,
     published.id AS artifact_id, published.content_hash, published.size_bytes, published.media_type, published.uri,
-    published.filename, published.metadata, published.made_from, published.skill_id, published.created_at
+    published.filename, published.metadata, published.made_from, published.skill_id,
+    published.skill_version, published.created_at
 FROM run_progress AS p
 LEFT JOIN LATERAL (
     SELECT
@@ -41,7 +42,7 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
     SELECT
         a.id, a.content_hash, a.size_bytes, a.media_type, a.uri, a.filename, a.metadata, a.made_from, a.skill_id,
-        a.created_at
+        a.skill_version, a.created_at
     FROM artifacts AS a
     WHERE e.type = 4 AND a.run = $1 AND a.step = e.step AND a.ordinal = e.ordinal
     LIMIT 1

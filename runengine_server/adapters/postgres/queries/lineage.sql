@@ -2,7 +2,7 @@
 -- A tenant's artifact by its id, with what is needed to name the step that made it.
 SELECT
     a.run, a.step, a.ordinal, a.id, a.content_hash, a.size_bytes, a.media_type, a.uri, a.filename, a.metadata,
-    a.made_from, a.skill_id, a.created_at, r.id AS run_id, r.workflow_digest
+    a.made_from, a.skill_id, a.skill_version, a.created_at, r.id AS run_id, r.workflow_digest
 FROM artifacts AS a
 LEFT JOIN runs AS r ON r.run = a.run
 WHERE a.id = $1::uuid AND a.tenant = $2::text
@@ -11,7 +11,7 @@ WHERE a.id = $1::uuid AND a.tenant = $2::text
 -- What steps made, in their order.
 SELECT
     a.run, a.step, a.ordinal, a.id, a.content_hash, a.size_bytes, a.media_type, a.uri, a.filename, a.metadata,
-    a.made_from, a.skill_id, a.created_at, r.id AS run_id, r.workflow_digest
+    a.made_from, a.skill_id, a.skill_version, a.created_at, r.id AS run_id, r.workflow_digest
 FROM unnest($1::bigint[], $2::smallint[]) WITH ORDINALITY AS p (run, step, place)
 JOIN artifacts AS a ON a.run = p.run AND a.step = p.step
 LEFT JOIN runs AS r ON r.run = a.run
