@@ -5,9 +5,10 @@ import pytest
 from runengine_server.adapters.memory import step_queue as memory_step_queue
 from runengine_server.adapters.postgres import step_queue
 from runengine_server.adapters.skills import call_reader, silence
+from runengine_server.config import Settings
 from runengine_server.domain import retry, workflow
 from runengine_server.domain.json_limits import DEFAULT_LIMITS
-from runengine_server.planner import step_validation
+from runengine_server.planner import step_validation, validation
 from runengine_server.rpc import settings as rpc_settings
 from runengine_server.scheduler.settings import SchedulerSettings
 from runengine_server.service import event_reads, page_tokens, watch_run
@@ -30,6 +31,21 @@ MIB = 1024 * 1024
         pytest.param(5_000, watch_run.LAG_EVENTS_MAX, id="events a watcher may lag behind"),
         pytest.param((5.0, 60.0), (watch_run.HEARTBEAT_S_MIN, watch_run.HEARTBEAT_S_MAX), id="a watch's heartbeat"),
         pytest.param(10.0, rpc_settings.RpcSettings().watch_write_timeout_s, id="how long a reader may block"),
+        pytest.param(
+            (10_000, 100_000, 3 * MIB),
+            (validation.STEPS_MAX, validation.EDGES_MAX, validation.DEFINITION_BYTES_MAX),
+            id="a workflow's steps, edges and bytes",
+        ),
+        pytest.param(
+            (24 * 3600, 24 * 3600, 48 * 3600),
+            (workflow.HOT_TTL_S_DEFAULT, step_validation.HOT_TTL_S_MIN, step_validation.HOT_TTL_S_MAX),
+            id="how long the hot tier keeps an output",
+        ),
+        pytest.param(
+            (None, None),
+            tuple(Settings.model_fields[name].default for name in ("cache_max_age_days", "cache_max_bytes")),
+            id="what the cold tier removes unless it is told to",
+        ),
         pytest.param(20, step_validation.ATTEMPTS_MAX, id="attempts"),
         pytest.param(0.5, retry.JITTER_SHARE_MAX, id="jitter"),
         pytest.param(60.0, workflow.ATTEMPT_TIMEOUT_S_DEFAULT, id="timeout of an attempt"),
