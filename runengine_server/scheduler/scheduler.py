@@ -208,8 +208,6 @@ class Scheduler:
             self._in_flight.remove(lease)
             if not is_accepted:
                 continue
-            if isinstance(settled.completion, StepFailed):
-                self._in_flight.give_up([lease.run])
             if settled.value is not None:
                 self._values.put((lease.run, lease.step), settled.value, settled.size_bytes)
             if settled.entry is not None and settled.context is not None:
@@ -344,6 +342,8 @@ class Scheduler:
         self._settle(internal_failure(lease))
 
     def _settle(self, settled: Settled) -> None:
+        if isinstance(settled.completion, StepFailed):  # before its slot of the skill goes to another one of its run
+            self._in_flight.give_up([settled.completion.lease.run])
         self._settled.append(settled)
         self._wakeup.ring()
 

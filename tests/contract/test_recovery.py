@@ -1,4 +1,4 @@
-"""What is told of leases that go back, of runs that end by it and of turns whose reply was lost: memory and PostgreSQL."""
+"""What is told of leases that go back, of runs that end by it and of turns whose reply was lost."""
 
 import anyio
 import pytest
