@@ -1,4 +1,7 @@
-"""What all tests share: the async backend, embedded servers, one migrated database emptied for each test."""
+"""What all tests share: the async backend, embedded servers, one migrated database emptied for each test.
+
+Also Hypothesis' profiles: fast unless HYPOTHESIS_PROFILE=nightly asks for the long search; a busy machine is no failure.
+"""
 
 import json
 import os
@@ -11,10 +14,15 @@ from pathlib import Path
 import anyio
 import asyncpg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from runengine_server.adapters.postgres.migrate import migrate
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+settings.register_profile("fast", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("nightly", max_examples=2_500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 # Servers belong to a process of their own: this one has usually imported grpc, which does not go well with their start.
 _OWNER = """
