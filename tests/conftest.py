@@ -1,6 +1,6 @@
 """What all tests share: the async backend, embedded servers, one migrated database emptied for each test.
 
-Also Hypothesis' profiles: fast unless HYPOTHESIS_PROFILE=nightly asks for the long search; a busy machine is no failure.
+Also the profiles of Hypothesis: fast unless HYPOTHESIS_PROFILE=nightly asks for the long search.
 """
 
 import json
