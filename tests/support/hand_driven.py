@@ -59,6 +59,7 @@ class CreateOptions:
     request_digest: str = "00" * 32
     timeout_ms: int = 60_000
     cache_mode: CacheMode = CacheMode.DEFAULT
+    tenant: Tenant = TENANT
     base: RunKey | None = None
     reused: Mapping[int, ReuseBinding] = field(default_factory=dict)
 
@@ -276,7 +277,7 @@ def _new_run(compiled: CompiledWorkflow, options: CreateOptions) -> NewRun:
     ]
     return NewRun(
         id=RunId(str(uuid4())),
-        tenant=TENANT,
+        tenant=options.tenant,
         principal="ann",
         workflow_name=workflow.name,
         workflow_version=workflow.version,
