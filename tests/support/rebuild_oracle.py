@@ -181,6 +181,9 @@ class _Judge:
             yield "its output is not its producer's"
         if made.input_hash != ended.input_hash:
             yield "its producer was given another input"
+        if any(self._run.steps[read].producer is None for read in self._steps[name].reads):
+            yield "it has a result although what it reads has none"
+            return
         seen_by = {self._run.run_id, ended.producer[0]}
         if ended.input_hash not in {self._input_hash(self._steps[name], by, self._actual_producer) for by in seen_by}:
             yield "its input is not what its selector says"
