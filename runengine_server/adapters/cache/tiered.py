@@ -20,7 +20,7 @@ WAITING_BYTES_MAX = 64 * 1024 * 1024
 _BATCH_MAX = 500
 
 # Nobody waits for a hot write, and a round trip for each step of a chain costs a fifth of the engine's time.
-_LINGER_S = 0.005
+_LINGER_S = 0.02
 
 
 class HotOutputCache(OutputCache, Protocol):

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Awaitable, Callable, Collection, Iterable
+from time import monotonic
 
 import anyio
 
@@ -16,6 +17,11 @@ from runengine_server.domain.ids import RunKey
 NOTIFY_SPACING_S = 0.005
 # As often as watchers look for it.
 PROGRESS_SPACING_S = 0.2
+
+# Every process says now and then that it is there. While no other does nobody is notified: a tenth of a busy engine's
+# time.
+BEACON_S = 10.0
+PEERS_S = 3 * BEACON_S + 2
 
 _BACKOFF_S_MIN = 0.1
 _BACKOFF_S_MAX = 5.0
@@ -63,6 +69,7 @@ class PostgresHints:
         self._notifier_pid = 0
         self._is_sending = False
         self._sent = anyio.Event()
+        self._peers_until = 0.0
 
     def announce_events(self, runs: Collection[RunKey]) -> None:
         """These runs have new events."""
@@ -92,6 +99,11 @@ class PostgresHints:
         """A step that this process runs has come this far; of several reports only the latest may be told."""
         self._progress.add_progress(hint)
         self._has_progressed.set()
+
+    @property
+    def _has_peers(self) -> bool:
+        """True when another process was heard of lately."""
+        return monotonic() < self._peers_until
 
     async def flush(self, timeout_s: float) -> None:
         """Give what was announced a moment to be sent, at most `timeout_s`."""
@@ -129,6 +141,8 @@ class PostgresHints:
         connection.add_termination_listener(lambda _: lost.set())
         await connection.add_listener(CHANNEL, self._hear)
         works()
+        self._outgoing.is_here = True
+        self._arrived.set()
         # Whatever was said while nobody listened is not repeated.
         self._hub.wake_all()
         self._on_ready()
@@ -138,6 +152,10 @@ class PostgresHints:
         if pid == self._notifier_pid:
             return  # Already told.
         hints = decode_hints(str(payload))
+        if not self._has_peers:  # it may have missed events of any run while we seemed to be alone
+            self._outgoing.merge(Hints(is_here=True, has_many=True))
+            self._arrived.set()
+        self._peers_until = monotonic() + PEERS_S
         if hints.has_many:
             self._hub.wake_all()
         self._hub.wake(hints.events)
@@ -163,9 +181,16 @@ class PostgresHints:
     async def _notify(self, connection: Connection, works: Callable[[], None]) -> None:
         self._notifier_pid = connection.get_server_pid()
         while True:
-            await self._arrived.wait()
+            with anyio.move_on_after(BEACON_S):
+                await self._arrived.wait()
             self._arrived = anyio.Event()
             hints, self._outgoing = self._outgoing, Hints()
+            if not hints:
+                hints.is_here = True
+            if not (hints.is_here or self._has_peers):
+                self._sent.set()  # nobody listens
+                await anyio.sleep(NOTIFY_SPACING_S)
+                continue
             self._is_sending = True
             try:
                 await _send(connection, encode_hints(hints))

@@ -13,7 +13,10 @@ PROGRESS_MAX = 1000  # Some 100 KB, 3 ms of notifying; what is beyond it is told
 
 @dataclass(slots=True)
 class Hints:
-    """Hints collected since the last notification. `has_many`: events of more runs than worth naming."""
+    """Hints collected since the last notification.
+
+    `has_many`: events of more runs than worth naming. `is_here`: this process wants to hear of others.
+    """
 
     events: set[RunKey] = field(default_factory=set)
     cancelled: set[RunKey] = field(default_factory=set)
@@ -21,11 +24,12 @@ class Hints:
     is_ready: bool = False
     has_permits: bool = False
     has_many: bool = False
+    is_here: bool = False
 
     def __bool__(self) -> bool:
         """Whether there is anything to say."""
         has_runs = self.events or self.cancelled or self.progress or self.has_many
-        return bool(has_runs or self.is_ready or self.has_permits)
+        return bool(has_runs or self.is_ready or self.has_permits or self.is_here)
 
     def add_events(self, runs: Iterable[RunKey]) -> None:
         """These runs have new events."""
@@ -51,6 +55,7 @@ class Hints:
         self.has_many = self.has_many or other.has_many
         self.is_ready = self.is_ready or other.is_ready
         self.has_permits = self.has_permits or other.has_permits
+        self.is_here = self.is_here or other.is_here
         if self.has_many:
             self.events.clear()
         self.add_events(other.events)
@@ -61,12 +66,14 @@ class Hints:
 
 
 def encode_hints(hints: Hints) -> Iterator[str]:
-    """One or more payloads that together say it: `r`, `p`, `e*`, `e1,2,3`, `c4,5`, joined by `;`; `g[…]` by itself."""
+    """One or more payloads that together say it: `r`, `p`, `h`, `e*`, `e1,2`, `c4,5`, joined by `;`; `g[…]` by itself."""
     parts = []
     if hints.is_ready:
         parts.append("r")
     if hints.has_permits:
         parts.append("p")
+    if hints.is_here:
+        parts.append("h")
     if hints.has_many:
         parts.append("e*")
     length = sum(len(part) + 1 for part in parts)
@@ -99,6 +106,8 @@ def decode_hints(payload: str) -> Hints:
                 hints.is_ready = True
             case "p":
                 hints.has_permits = True
+            case "h":
+                hints.is_here = True
             case "e" if part == "e*":
                 hints.has_many = True
             case "e":

@@ -94,7 +94,10 @@ async def test_other_processes_are_told(database_url: str) -> None:
             ours.announce_permits()
             await there.until_told()
             assert (here.permits, there.permits) == (0, 1)
-            assert not await own.wait(0.05)  # its own notification is not heard twice
+            rings = 0
+            while await own.wait(0.05):
+                rings += 1
+            assert rings <= 1  # its own notification is not heard twice; who finds that it is not alone says so once
 
 
 async def test_progress_is_passed_on(database_url: str) -> None:
