@@ -297,8 +297,8 @@ Global___RunStatusChanged: _TypeAlias = RunStatusChanged  # noqa: Y015
 
 @_typing.final
 class StepStatusChanged(_message.Message):
-    """A step changed its status. READY to READY says that it follows an identical step in flight, which `cache` names, or
-    leads again. Set by the server.
+    """A step changed its status. RUNNING to READY with `cache` set says that it follows an identical step in flight, which
+    `cache` names. Set by the server.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
