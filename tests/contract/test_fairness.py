@@ -59,7 +59,7 @@ async def test_who_leases_its_own_dependents_leaves_room(subject: Subject) -> No
 
 
 async def test_a_wide_run_does_not_starve_an_older_one(subject: Subject) -> None:
-    """What a run unlocks takes half of a turn while an older run of the same tenant waits; else the older goes first."""
+    """What a run unlocks takes half of a turn while an older run of the tenant waits; else the older goes first."""
     run = await subject.create(fan_out(50))
     (root,) = (await subject.tick()).leases
     older = await subject.create(wide(10))
