@@ -187,7 +187,7 @@ class PostgresHints:
             hints, self._outgoing = self._outgoing, Hints()
             if not hints:
                 hints.is_here = True
-            if not (hints.is_here or self._has_peers):
+            if not (hints.is_urgent or self._has_peers):
                 self._sent.set()  # nobody listens
                 await anyio.sleep(NOTIFY_SPACING_S)
                 continue

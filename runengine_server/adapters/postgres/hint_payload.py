@@ -31,6 +31,11 @@ class Hints:
         has_runs = self.events or self.cancelled or self.progress or self.has_many
         return bool(has_runs or self.is_ready or self.has_permits or self.is_here)
 
+    @property
+    def is_urgent(self) -> bool:
+        """True when it must be said even to nobody that is known: who has just come would not find out by itself."""
+        return bool(self.cancelled or self.progress or self.has_permits or self.is_here)
+
     def add_events(self, runs: Iterable[RunKey]) -> None:
         """These runs have new events."""
         if not self.has_many:
