@@ -60,7 +60,7 @@ class GroupCommit(Generic[T, R]):
     async def _gather(self) -> None:
         """Let those join who are about to: the batch is taken once a turn of the loop brings nobody more.
 
-        Without it the callers of a burst, who come one after the other out of the stage before, are two or three a batch.
+        Without it the callers of a burst, who come one by one out of the stage before, are two or three a batch.
         """
         seen = 0
         while seen < len(self._waiting) < self._batch_max:

@@ -31,9 +31,13 @@ class RequestKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """Everything a run starts with; `waiting_for` counts, per step, the dependencies not reused; steps by number.
+    """Everything a run starts with; steps by number.
 
-    `ready` are the steps to queue at once with their attempt timeout in milliseconds; `reused` those that are done.
+    Attributes:
+        waiting_for: per step, how many dependencies are not reused.
+        ready: the steps to queue at once, with their attempt timeout in milliseconds.
+        reused: the steps that are done.
+        is_base_version: whether the base run is of the same version, so that its steps have the same numbers.
     """
 
     id: RunId
@@ -58,6 +62,7 @@ class NewRun:
     waiting_for: Sequence[int]
     ready: Sequence[tuple[StepNo, int]]
     reused: Sequence[tuple[StepNo, ReuseBinding]]
+    is_base_version: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

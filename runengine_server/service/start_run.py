@@ -240,6 +240,7 @@ def _new_run(start: StartRuns, call: StartCall, draft: Draft, plan: RebuildPlan,
             for number, step in enumerate(plan.steps)
             if step.action is PlanAction.REUSE and step.binding is not None
         ],
+        is_base_version=draft.base is not None and draft.base.workflow_digest == workflow.digest,
     )
 
 

@@ -305,6 +305,7 @@ def _new_run(compiled: CompiledWorkflow, options: CreateOptions) -> NewRun:
         waiting_for=waiting,
         ready=[(StepNo(n), options.timeout_ms) for n, count in enumerate(waiting) if count == 0 and n not in reused],
         reused=[(StepNo(n), binding) for n, binding in reused.items()],
+        is_base_version=options.base is not None,
     )
 
 

@@ -1,4 +1,4 @@
-"""How JSON and outputs lie in bytea columns: failures, cache decisions, artifact facts, output bodies."""
+"""How JSON and outputs lie in bytea columns: failures, cache decisions, artifact facts, output bodies, plans."""
 
 import zlib
 from typing import cast
@@ -9,11 +9,15 @@ from runengine_server.domain.cache import CacheDecision
 from runengine_server.domain.failure import Failure
 from runengine_server.domain.ids import RunId, StepId
 from runengine_server.domain.json_value import JsonObject, JsonValue
-from runengine_server.domain.states import CacheOutcome, CacheTier, MissReason
+from runengine_server.domain.states import CacheOutcome, CacheTier, MissReason, PlanAction, PlanReason
 
 # Below it a compressed output saves no page and costs the time anyway.
 _COMPRESS_ABOVE_BYTES = 2048
 _COMPRESS_LEVEL = 1
+
+# A plan has up to 10,000 of them: looked up, for making the members again costs ten times that.
+_PLANNED = {action * 16 + reason: (action, reason) for action in PlanAction for reason in PlanReason}
+_PLANNED_BYTES = {planned: byte for byte, planned in _PLANNED.items()}
 
 
 def encode_json(value: JsonValue) -> bytes:
@@ -124,6 +128,16 @@ def encode_body(body: bytes) -> tuple[bytes, bool]:
 def decode_body(stored: bytes, is_compressed: bool) -> bytes:
     """The canonical output bytes that `encode_body` was given."""
     return zlib.decompress(stored) if is_compressed else stored
+
+
+def encode_planned(action: PlanAction, reason: PlanReason) -> int:
+    """One byte of `runs.plan`."""
+    return _PLANNED_BYTES[action, reason]
+
+
+def decode_planned(byte: int) -> tuple[PlanAction, PlanReason]:
+    """The inverse of `encode_planned`."""
+    return _PLANNED[byte]
 
 
 def _plain(outcome: CacheOutcome, reason: MissReason | None) -> bytes:

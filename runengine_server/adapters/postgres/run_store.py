@@ -4,20 +4,20 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import orjson
 
 from runengine_server.adapters.group_commit import GroupCommit
+from runengine_server.adapters.postgres.creation_arguments import creation_arguments
 from runengine_server.adapters.postgres.database import Database
-from runengine_server.adapters.postgres.encoding import decode_body, encode_decision
+from runengine_server.adapters.postgres.encoding import decode_body, decode_planned
 from runengine_server.adapters.postgres.queries import sql
 from runengine_server.domain.artifact import ProducedArtifact
 from runengine_server.domain.base_run import BaseResult, BaseRun
 from runengine_server.domain.ids import RunId, RunKey, StepNo, Tenant, WorkflowDigest
 from runengine_server.domain.run import ChangeRequest
-from runengine_server.domain.states import CacheMode, FailurePolicy, OutputSource, PlanAction, PlanReason, RunStatus
+from runengine_server.domain.states import CacheMode, FailurePolicy, OutputSource, RunStatus
 from runengine_server.ports.run_store import (
     CreatedRun,
     EarlierAnswer,
@@ -30,7 +30,6 @@ from runengine_server.ports.run_store import (
 
 BATCH_MAX = 200
 WAITING_MAX = 10_000
-CHUNK_STEPS = 1_000
 
 
 class PostgresRunStore:
@@ -125,11 +124,14 @@ class PostgresRunStore:
         }
 
     async def _create_batch(self, batch: Sequence[NewRun]) -> Sequence[CreatedRun | EarlierAnswer]:
-        row = await self._database.fetchrow(sql("runs_create"), *_creation_columns(batch))
+        row = await self._database.fetchrow(sql("runs_create"), *creation_arguments(batch))
         assert row is not None
+        runs, digests, answers = row
+        if digests is None:
+            return [CreatedRun(run=run) for run in runs]
         return [
-            CreatedRun(run=run) if is_new else EarlierAnswer(digest=digest.hex(), answer=answer)
-            for run, is_new, digest, answer in zip(*row, strict=True)
+            CreatedRun(run=run) if run else EarlierAnswer(digest=digest.hex(), answer=answer)
+            for run, digest, answer in zip(runs, digests, answers, strict=True)
         ]
 
 
@@ -169,59 +171,3 @@ def _change(row: asyncpg.Record) -> ChangeRequest | None:
     if row["change_type"] is None:
         return None
     return ChangeRequest(type=row["change_type"], payload=orjson.loads(row["change_payload"]))
-
-
-def encode_planned(action: PlanAction, reason: PlanReason) -> int:
-    """One byte of `runs.plan`."""
-    return action * 16 + reason
-
-
-# A plan has up to 10,000 of them: looked up, for making the members again costs ten times that.
-_PLANNED = {encode_planned(action, reason): (action, reason) for action in PlanAction for reason in PlanReason}
-
-
-def decode_planned(byte: int) -> tuple[PlanAction, PlanReason]:
-    """The inverse of `encode_planned`."""
-    return _PLANNED[byte]
-
-
-def _creation_columns(batch: Sequence[NewRun]) -> list[Sequence[object]]:
-    runs = [_run_row(new) for new in batch]
-    waiting = [row for index, new in enumerate(batch, 1) for row in _waiting_rows(index, new)]
-    ready = [(index, step, timeout_ms) for index, new in enumerate(batch, 1) for step, timeout_ms in new.ready]
-    reused = [row for index, new in enumerate(batch, 1) for row in _reused_rows(index, new)]
-    return [*_columns(runs, 23), *_columns(waiting, 3), *_columns(ready, 3), *_columns(reused, 9)]
-
-
-def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[Sequence[object]]:
-    return list(zip(*rows, strict=True)) if rows else [()] * width
-
-
-def _run_row(new: NewRun) -> tuple[object, ...]:
-    return (
-        UUID(new.id), new.tenant, new.workflow_name, new.workflow_version, bytes.fromhex(new.workflow_digest),
-        len(new.plan), int(new.trigger_type), int(new.cache_mode), new.priority, int(new.failure_policy), new.payload,
-        new.change.type if new.change else None, orjson.dumps(new.change.payload) if new.change else None,
-        new.base_run, new.root_run, bytes(encode_planned(s.action, s.reason) for s in new.plan),
-        orjson.dumps(dict(new.labels)).decode(), new.principal,
-        None if new.deadline_s is None else round(new.deadline_s * 1000),
-        new.request.rpc, new.request.request_id, bytes.fromhex(new.request.digest), new.answer,
-    )  # fmt: skip
-
-
-def _waiting_rows(index: int, new: NewRun) -> list[tuple[object, ...]]:
-    return [
-        (index, at // CHUNK_STEPS, "{" + ",".join(map(str, new.waiting_for[at : at + CHUNK_STEPS])) + "}")
-        for at in range(0, len(new.waiting_for), CHUNK_STEPS)
-    ]
-
-
-def _reused_rows(index: int, new: NewRun) -> list[tuple[object, ...]]:
-    return [
-        (
-            index, step, int(binding.source), bytes.fromhex(binding.input_hash), binding.cache_version,
-            bytes.fromhex(binding.output_hash), binding.producer_run, binding.producer_step,
-            encode_decision(binding.decision) if binding.decision else None,
-        )
-        for step, binding in new.reused
-    ]  # fmt: skip

@@ -99,6 +99,43 @@ async def test_a_run_that_reuses_everything_is_complete_at_once(driven: HandDriv
     assert [tuple(event) for event in events] == [(1, None, 1), (2, 0, 5), (2, 1, 5), (1, None, 2), (1, None, 3)]
 
 
+async def test_a_run_keeps_of_its_base_what_the_plan_says(driven: HandDriven) -> None:
+    """Steps kept of the base have its results, whoever produced them; several runs of a batch do not mix."""
+    engine = await driven.engine()
+    workflow = wide(3)
+    base = await driven.started(workflow)
+    leases = (await driven.queue.tick(engine, [], 5)).leases
+    await driven.queue.tick(engine, [driven.executed(lease) for lease in leases], 5)
+    kept: dict[tuple[int, ...], DrivenRun] = {}
+
+    async def create(steps: tuple[int, ...]) -> None:
+        reused = {step: driven.binding(base, step) for step in steps}
+        kept[steps] = await driven.started(workflow, CreateOptions(base=base.key, reused=reused))
+
+    async with anyio.create_task_group() as requests:
+        for steps in ((0,), (0, 2), (), (1, 2)):
+            requests.start_soon(create, steps)
+    columns = "step, status, source, input_hash, cache_version, output_hash, producer_run, producer_step"
+    query = f"SELECT {columns} FROM step_results WHERE run = $1 ORDER BY step"
+    of_base = [tuple(row) for row in await driven.database.fetch(query, base.key)]
+    for steps, run in kept.items():
+        copied = [tuple(row) for row in await driven.database.fetch(query, run.key)]
+        assert copied == [(step, 5, 2, *of_base[step][3:]) for step in steps]
+
+
+async def test_a_run_never_begins_without_what_it_reuses(driven: HandDriven) -> None:
+    """Where the base has not all that the plan found there, nothing is created."""
+    engine = await driven.engine()
+    workflow = wide(2)
+    base = await driven.started(workflow)
+    lease, _ = (await driven.queue.tick(engine, [], 5)).leases
+    await driven.queue.tick(engine, [driven.executed(lease)], 0)
+    reused = {step: driven.binding(base, step) for step in (0, 1)}
+    with pytest.raises(asyncpg.PostgresError, match="has not all the results"):
+        await driven.create(workflow, CreateOptions(base=base.key, reused=reused))
+    assert await driven.database.fetchval("SELECT count(*) FROM runs") == 1
+
+
 async def test_a_creation_is_whole_or_nothing(driven: HandDriven) -> None:
     """A creation that fails in the middle leaves no run, no request id and no event behind."""
     with pytest.raises(asyncpg.PostgresError):

@@ -4,15 +4,9 @@ SELECT id
 FROM installation;
 
 -- name: runs_create
--- A batch of runs, each created whole or answered from its earlier request.
-SELECT run, is_new, request_digest, response
-FROM runs_create(
-    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-    $20, $21, $22, $23,
-    $24, $25, $26,
-    $27, $28, $29,
-    $30, $31, $32, $33, $34, $35, $36, $37, $38
-);
+-- A batch of runs, each created whole or (run 0) answered from its earlier request.
+SELECT run, earlier_digest, earlier_response
+FROM runs_create($1::new_run[], $2::kept_steps[], $3::reused_step[]);
 
 -- name: request_find
 -- What was answered to a request id before.
