@@ -12,7 +12,7 @@ from runengine_server.domain.artifact import ProducedArtifact
 from runengine_server.domain.cache import CacheEntry
 from runengine_server.domain.states import StepStatus
 
-from .queue_subject import new_run
+from .queue_values import new_run
 
 
 def file_completed(tables: MemoryTables, entries: Sequence[CacheEntry]) -> None:

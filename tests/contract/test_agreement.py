@@ -13,17 +13,8 @@ from runengine_server.domain.ids import EngineNo, RunKey, StepNo
 from runengine_server.domain.states import FailurePolicy
 from runengine_server.ports.step_queue import Completion, EndedRun, Following, Lease, TakenBack, Turn
 
-from .queue_subject import (
-    LONG_MS,
-    Needs,
-    Subject,
-    artifact,
-    attempt_failed,
-    filing,
-    memory_subject,
-    postgres_subject,
-    step_failed,
-)
+from .queue_subject import Subject, memory_subject, postgres_subject
+from .queue_values import LONG_MS, Needs, artifact, attempt_failed, filing, step_failed
 
 pytestmark = pytest.mark.anyio
 

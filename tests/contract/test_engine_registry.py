@@ -7,17 +7,8 @@ import pytest
 
 from runengine_server.domain.ids import EngineNo, RunKey
 
-from .queue_subject import (
-    FAILED,
-    RUNNING,
-    S_CANCELLED,
-    S_FAILED,
-    S_PENDING,
-    S_RUNNING,
-    TIMEOUT_MS,
-    Subject,
-    lease_one,
-)
+from .queue_subject import Subject, lease_one
+from .queue_values import FAILED, RUNNING, S_CANCELLED, S_FAILED, S_PENDING, S_RUNNING, TIMEOUT_MS
 
 pytestmark = pytest.mark.anyio
 

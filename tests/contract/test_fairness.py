@@ -6,7 +6,8 @@ import pytest
 
 from runengine_server.domain.ids import RunKey, Tenant
 
-from .queue_subject import Needs, Subject, attempt_failed
+from .queue_subject import Subject
+from .queue_values import Needs, attempt_failed
 
 pytestmark = pytest.mark.anyio
 

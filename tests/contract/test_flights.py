@@ -9,18 +9,8 @@ from runengine_server.domain.ids import RunKey, StepNo
 from runengine_server.domain.states import MissReason, RunStatus
 from runengine_server.ports.step_queue import Following, Lease
 
-from .queue_subject import (
-    CHAIN,
-    S_CANCELLED,
-    S_PENDING,
-    S_READY,
-    S_RUNNING,
-    Subject,
-    attempt_failed,
-    filing,
-    query,
-    step_failed,
-)
+from .queue_subject import Subject
+from .queue_values import CHAIN, S_CANCELLED, S_PENDING, S_READY, S_RUNNING, attempt_failed, filing, query, step_failed
 
 pytestmark = pytest.mark.anyio
 

@@ -6,17 +6,8 @@ import pytest
 from runengine_server.domain.states import FailurePolicy, RunStatus
 from runengine_server.ports.step_queue import EndedRun
 
-from .queue_subject import (
-    LONG_MS,
-    S_CANCELLED,
-    S_READY,
-    S_RUNNING,
-    Subject,
-    artifact,
-    attempt_failed,
-    lease_one,
-    step_failed,
-)
+from .queue_subject import Subject, lease_one
+from .queue_values import LONG_MS, S_CANCELLED, S_READY, S_RUNNING, artifact, attempt_failed, step_failed
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,8 @@ from runengine_server.domain.run import ChangeRequest
 from runengine_server.domain.states import CacheMode, FailurePolicy, PlanAction, PlanReason, RunStatus
 from runengine_server.ports.run_store import CreatedRun, EarlierAnswer
 
-from .queue_subject import (
+from .queue_subject import Subject, lease_one
+from .queue_values import (
     CANCELLED,
     CHAIN,
     COMPLETED,
@@ -24,24 +25,34 @@ from .queue_subject import (
     S_RUNNING,
     S_SKIPPED,
     TENANT,
-    Subject,
     binding,
-    lease_one,
     new_run,
     step_failed,
 )
 
 pytestmark = pytest.mark.anyio
 
+# What a run keeps of its base may be copied, where steps have the same numbers; anything else is bound one by one.
+OF_BASE = pytest.mark.parametrize("is_of_base", [False, True])
 
-async def test_reuse_at_creation_readies_the_rest(subject: Subject) -> None:
+
+@OF_BASE
+async def test_reuse_at_creation_readies_the_rest(subject: Subject, *, is_of_base: bool) -> None:
     """Reused steps are skipped in the run's transaction; their dependents are ready, and read them by reference."""
     base = await subject.create(CHAIN)
     lease = await lease_one(subject)
     for _ in range(3):
         turn = await subject.tick(subject.executed(lease))
         lease = turn.leases[0] if turn.leases else lease
-    update = await subject.create(CHAIN, reused={n: binding(base, subject.ids[base], n) for n in (0, 1)})
+    update = await subject.create(
+        CHAIN, reused={n: binding(base, subject.ids[base], n) for n in (0, 1)}, base=base if is_of_base else None
+    )
+    assert [(e[0], e[2], e[5], e[6], e[7]) for e in await subject.history(update)] == [
+        (1, None, None, QUEUED, (0, 0, 0, 0, 0)),
+        (2, 0, S_PENDING, S_SKIPPED, (0, 0, 1, 0, 0)),
+        (3, 1, S_PENDING, S_SKIPPED, (0, 0, 2, 0, 0)),
+        (4, 2, S_PENDING, S_READY, (0, 0, 2, 0, 0)),
+    ]
     (lease,) = (await subject.tick()).leases
     assert (lease.run, lease.step) == (update, 2)
     outputs = await subject.store.outputs([(update, StepNo(0)), (base, StepNo(0))])
@@ -66,11 +77,14 @@ async def test_a_reused_step_never_becomes_ready(subject: Subject) -> None:
     assert (await subject.tick(subject.executed(leases[1]))).ended[0].status is RunStatus.COMPLETED
 
 
-async def test_a_run_that_only_reuses_is_complete(subject: Subject) -> None:
+@OF_BASE
+async def test_a_run_that_only_reuses_is_complete(subject: Subject, *, is_of_base: bool) -> None:
     """A run without anything to execute is queued, running and completed at once."""
     base = await subject.create({0: ()})
     await subject.tick(subject.executed(await lease_one(subject)))
-    run = await subject.create({0: ()}, reused={0: binding(base, subject.ids[base], 0)})
+    run = await subject.create(
+        {0: ()}, reused={0: binding(base, subject.ids[base], 0)}, base=base if is_of_base else None
+    )
     assert await subject.moves(run) == [
         (None, None, QUEUED),
         (0, S_PENDING, S_SKIPPED),

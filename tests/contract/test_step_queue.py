@@ -8,7 +8,8 @@ from runengine_server.domain.ids import StepNo
 from runengine_server.domain.states import FailurePolicy, OutputSource, RunStatus
 from runengine_server.ports.step_queue import Lease
 
-from .queue_subject import (
+from .queue_subject import Subject, lease_one
+from .queue_values import (
     CHAIN,
     COMPLETED,
     DIAMOND,
@@ -24,12 +25,10 @@ from .queue_subject import (
     S_READY,
     S_RUNNING,
     S_SKIPPED,
-    Subject,
     artifact,
     attempt_failed,
     filing,
     input_hash,
-    lease_one,
     step_failed,
 )
 

@@ -32,6 +32,7 @@ SLEEPS = {
     "tests/integration/rpc/test_watch.py": "a slow reader is slow",
     "tests/integration/skills/conftest.py": "polls with a deadline",
     "tests/integration/skills/test_process.py": "polls with a deadline",
+    "tests/integration/postgres/test_single_flight.py": "polls with a deadline",
     "tests/integration/postgres/test_skill_limits.py": "how long an attempt lasts, and polls with a deadline",
     "tests/integration/postgres/test_tick.py": "polls with a deadline",
 }

@@ -8,7 +8,8 @@ from runengine_server.domain.artifact import ProducedArtifact
 from runengine_server.domain.errors import InvalidError
 from runengine_server.domain.ids import RunId, Tenant
 
-from ...contract.queue_subject import TENANT, postgres_subject
+from ...contract.queue_subject import postgres_subject
+from ...contract.queue_values import TENANT
 
 pytestmark = pytest.mark.anyio
 
