@@ -36,11 +36,11 @@ COMMENT ON COLUMN run_events.leader_run IS 'Of a step that begins to wait for an
 
 -- ---------------------------------------------------------------- flights
 
-CREATE FUNCTION flights_end(p_flights bytea[], p_runs bigint[], p_steps integer[]) RETURNS void
+CREATE FUNCTION flights_end(p_flights bytea[], p_runs bigint[], p_steps integer[]) RETURNS boolean
 LANGUAGE plpgsql AS $$
 -- The leaders of these flights succeeded: their followers are free to be leased, as long as they have been ready, and will
 -- find the entry. Never waits for the queue row of another run: whoever holds one is ending that step, or has just woken it.
--- Its caller waits for none afterwards either.
+-- Its caller waits for none afterwards either. True when it woke any.
 BEGIN
     DELETE FROM cache_flights AS f
     USING unnest(p_flights, p_runs, p_steps) AS e (flight, run, step)
@@ -51,6 +51,7 @@ BEGIN
         SELECT s.run, s.step FROM step_queue AS s WHERE s.waiting_on = ANY (p_flights) FOR UPDATE SKIP LOCKED
     ) AS f
     WHERE q.run = f.run AND q.step = f.step;
+    RETURN FOUND;
 END $$;
 
 CREATE FUNCTION flights_hand_over(p_run bigint) RETURNS void

@@ -399,8 +399,7 @@ BEGIN
             has_waiting := true;
         END LOOP;
         IF cardinality(f_flight) > 0 THEN
-            PERFORM flights_end(f_flight, f_run, f_step);
-            has_waiting := true;
+            has_waiting := flights_end(f_flight, f_run, f_step) OR has_waiting;
         END IF;
         IF capacity > l AND (has_waiting OR n_queued > l) THEN
             -- Never waits: rows or runs that others hold are left for the next turn, so no lock cycle can close here.
