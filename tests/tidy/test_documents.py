@@ -9,6 +9,8 @@ import pytest
 
 from runengine_server.config import Settings
 
+from . import source
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
     [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md"), *(REPOSITORY / "examples").rglob("*.md")]
@@ -69,6 +71,18 @@ def test_architecture_names_files_that_exist() -> None:
     pointers = re.findall(r"`([a-z_0-9/]+(?:\.(?:py|sql)|/))`", text)
     assert len(pointers) > 15
     assert [name for name in pointers if not any((root / name).exists() for root in roots)] == []
+
+
+def test_architecture_names_every_package() -> None:
+    """Every folder with code of server and client has a row in docs/architecture.md, which says what it is for."""
+    text = (REPOSITORY / "docs" / "architecture.md").read_text()
+    documented = set(re.findall(r"^\| `([a-z_/]+)/` \| \S", text.partition("## Packages")[2], re.MULTILINE))
+    folders = {
+        str(Path(path).parent)
+        for path in source.modules() + [path for path in source.tracked() if path.endswith(".sql")]
+        if path.startswith(("runengine_server/", "runengine_client/"))
+    }
+    assert folders - documented == {"runengine_server", "runengine_server/adapters"}
 
 
 @pytest.mark.parametrize("lock", ["server", "demo", "test"])
