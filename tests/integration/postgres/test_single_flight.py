@@ -14,6 +14,7 @@ from runengine_server.adapters.cache.tiered import TieredOutputCache
 from runengine_server.adapters.memory.output_cache import MemoryOutputCache
 from runengine_server.adapters.memory.skill_permits import MemorySkillPermits
 from runengine_server.adapters.memory.tables import MemoryTables
+from runengine_server.adapters.postgres.cache_admin import PostgresCacheAdmin
 from runengine_server.adapters.postgres.cold_cache import PostgresOutputCache
 from runengine_server.adapters.postgres.run_store import PostgresRunStore
 from runengine_server.adapters.postgres.step_queue import PostgresEngineRegistry, PostgresStepQueue
@@ -103,7 +104,9 @@ async def driven(database_url: str) -> AsyncIterator[HandDriven]:
 
 
 @asynccontextmanager
-async def engines(driven: HandDriven, skills: Skills, count: int) -> AsyncIterator[None]:
+async def engines(
+    driven: HandDriven, skills: Skills, count: int, settings: SchedulerSettings = SETTINGS
+) -> AsyncIterator[None]:
     """As many schedulers run until the block ends."""
     hot = MemoryOutputCache(SystemClock(), CacheTier.HOT)
     async with anyio.create_task_group() as tasks:
@@ -121,7 +124,7 @@ async def engines(driven: HandDriven, skills: Skills, count: int) -> AsyncIterat
                 progress=InMemoryProgressBoard(),
                 clock=SystemClock(),
                 random=Random(number),
-                settings=SETTINGS,
+                settings=settings,
             )
             tasks.start_soon(cache.run)
             tasks.start_soon(scheduler.run)
@@ -218,6 +221,31 @@ async def test_a_cancelled_leader_hands_over(driven: HandDriven) -> None:
         skills.let_go()
         assert sorted(await ended(driven, *runs)) == [3, 3, 5]
     assert len(skills.calls) == 2
+
+
+async def test_followers_take_no_slots(driven: HandDriven) -> None:
+    """An engine of two slots that leads with one has the other for whatever else there is, however many follow."""
+    skills = Skills()
+    runs = [await driven.started(wide(1)) for _ in range(6)]
+    async with engines(driven, skills, 1, replace(SETTINGS, attempts_max=2)):
+        await waiting(driven, 5)
+        other = await driven.started(chain(2))
+        await skills.called(2)
+        assert skills.calls[1].run_id == other.run_id
+        skills.let_go()
+        assert await ended(driven, *runs, other) == [3] * 7
+
+
+async def test_statistics_count_who_joined(driven: HandDriven) -> None:
+    """Of three identical steps the statistics of the cache have one miss and two that joined."""
+    skills = Skills()
+    runs = [await driven.started(wide(1)) for _ in range(3)]
+    async with engines(driven, skills, 1):
+        await waiting(driven, 2)
+        skills.let_go()
+        await ended(driven, *runs)
+    (counts,) = await PostgresCacheAdmin(driven.database).counts(TENANT, "")
+    assert (counts.misses, counts.joined, counts.hot_hits, counts.cold_hits) == (1, 2, 0, 0)
 
 
 @pytest.mark.parametrize("mode", [CacheMode.BYPASS, CacheMode.REFRESH, CacheMode.READ_ONLY])
