@@ -9,12 +9,14 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 from runengine_server.domain.cache import CacheKey
-from runengine_server.domain.ids import StepNo
+from runengine_server.domain.errors import UnavailableError
+from runengine_server.domain.ids import RunKey, StepNo
 from runengine_server.planner.step_input import StepValue
 from runengine_server.ports.run_store import RunFacts
 from runengine_server.ports.step_queue import CacheQuestion, Lease, StepExecuted, StepReused, Turn
 from runengine_server.scheduler.attempt import Settled
 from runengine_server.scheduler.preparation import Execute, Foreseen, Preparation
+from runengine_server.scheduler.reporting import Reporting
 from runengine_server.scheduler.run_contexts import RunContext, RunContexts
 from runengine_server.scheduler.values import Place, StepValues
 
@@ -25,11 +27,14 @@ RUNS_MAX = 1000
 class Foresight:
     """Looks ahead of each turn."""
 
-    def __init__(self, contexts: RunContexts, values: StepValues, preparation: Preparation) -> None:
+    def __init__(
+        self, contexts: RunContexts, values: StepValues, preparation: Preparation, reporting: Reporting
+    ) -> None:
         """Use what the scheduler shares."""
         self._contexts = contexts
         self._values = values
         self._preparation = preparation
+        self._reporting = reporting
         self._created: OrderedDict[int, tuple[RunFacts, Sequence[StepNo]]] = OrderedDict()
 
     def run_created(self, facts: RunFacts, ready: Sequence[StepNo]) -> None:
@@ -40,11 +45,7 @@ class Foresight:
                 self._created.popitem(last=False)
 
     async def ahead_of(self, batch: Sequence[Settled], capacity: int) -> Mapping[Place, Foreseen]:
-        """The steps that the turn may lease, as far as everything they read is at hand; in order of run and step.
-
-        Raises:
-            UnavailableError: the database cannot be reached.
-        """
+        """The steps that the turn may lease, as far as everything they read is at hand; in order of run and step."""
         if not capacity:
             return {}
         foreseen: dict[Place, Foreseen] = {}
@@ -61,7 +62,11 @@ class Foresight:
                 self._foresee((completion.lease.run, step), context, fresh, foreseen)
         if self._created:
             created, self._created = self._created, OrderedDict()
-            contexts = await self._contexts.get([facts.run for facts, _ in created.values()])
+            contexts: Mapping[RunKey, RunContext] = {}
+            try:
+                contexts = await self._contexts.get([facts.run for facts, _ in created.values()])
+            except UnavailableError as error:
+                self._reporting.database_unavailable(error)
             for facts, ready in created.values():
                 if context := contexts.get(facts.run):
                     for step in ready:

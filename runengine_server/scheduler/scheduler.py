@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import anyio
 
-from runengine_server.domain.cache import CacheEntry
+from runengine_server.domain.cache import CacheEntry, CacheKey
 from runengine_server.domain.errors import UnavailableError
 from runengine_server.domain.events import StepProgress
 from runengine_server.domain.ids import EngineNo, RunKey, StepNo
@@ -73,7 +73,7 @@ class Scheduler:
         self._registry = registry
         self._contexts = contexts
         self._values = values
-        self._foresight = Foresight(contexts, values, preparation)
+        self._foresight = Foresight(contexts, values, preparation, reporting)
         self._preparation = preparation
         self._attempts = attempts
         self._gates = gates
@@ -160,7 +160,7 @@ class Scheduler:
             self._may_be_ready = False
             self._slots_asked_for += capacity
             try:
-                foreseen = await self._look_ahead(batch, capacity)
+                foreseen = await self._foresight.ahead_of(batch, capacity)
                 questions = self._foresight.questions(foreseen)
                 engine = self._engine
                 batch, turn = await self._turns.take(engine, batch, capacity, questions)
@@ -193,13 +193,6 @@ class Scheduler:
         """Attempts in flight but for the backlog of limited skills, which must not keep others from running."""
         return len(self._in_flight) - min(self._gates.backlog, self._settings.backlog_max)
 
-    async def _look_ahead(self, batch: Sequence[Settled], capacity: int) -> Mapping[Place, Foreseen]:
-        try:
-            return await self._foresight.ahead_of(batch, capacity)
-        except UnavailableError as error:
-            self._reporting.database_unavailable(error)
-            return {}
-
     async def _commit(self, batch: Sequence[Settled], turn: Turn) -> None:
         """What becomes true once a batch is committed: values, hot entries, logs, hints."""
         entries: list[tuple[CacheEntry, int]] = []
@@ -228,8 +221,7 @@ class Scheduler:
         if len(leases) < len(turn.leases):  # `_reconcile` saw some first
             fresh = set(leases)
             ready, rest = [step for step in ready if step.lease in fresh], [lease for lease in rest if lease in fresh]
-        self._reporting.cache_missed(missed)
-        self._start_all(ready, turn.begun)
+        self._start_all(ready, turn.begun, missed)
         if rest:
             await self._prepare_and_start(rest, turn.begun)
 
@@ -240,9 +232,12 @@ class Scheduler:
             self._start_all(prepared, begun)
             leases = await self._follow([step for step in prepared if isinstance(step, Follow)])
 
-    def _start_all(self, prepared: Sequence[Prepared], begun: Collection[RunKey]) -> None:
+    def _start_all(
+        self, prepared: Sequence[Prepared], begun: Collection[RunKey], missed: Sequence[CacheKey] = ()
+    ) -> None:
         if begun:
             self._reporting.runs_begun({step.lease.run: step.context for step in prepared if step.lease.run in begun})
+        self._reporting.cache_missed(missed)
         for step in prepared:
             try:
                 self._begin(step)

@@ -71,7 +71,7 @@ class Hints:
 
 
 def encode_hints(hints: Hints) -> Iterator[str]:
-    """One or more payloads that together say it: `r`, `p`, `h`, `e*`, `e1,2`, `c4,5`, joined by `;`; `g[…]` by itself."""
+    """One or more payloads that together say it: `r`, `p`, `h`, `e*`, `e1,2`, `c4,5`, joined by `;`, or `g[…]`."""
     parts = []
     if hints.is_ready:
         parts.append("r")
