@@ -95,7 +95,7 @@ class Database:
         """
         with database_errors():
             # What was used last is at hand: going through the pool each time costs 50 µs, two tasks and a timer.
-            while self._idle and self._idle[-1].is_closed():
+            while self._idle and _is_lost(self._idle[-1]):
                 await self._pool.release(self._idle.pop())  # type: ignore[arg-type]
             connection = self._idle.pop() if self._idle else await self._acquire()
             try:
@@ -129,6 +129,14 @@ class Database:
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             yield connection
+
+
+def _is_lost(connection: Connection) -> bool:
+    """True when the server has closed it; the pool may have taken it back for that, and then it answers nothing."""
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True
 
 
 class database_errors:  # noqa: N801 - reads as a statement: `with database_errors():`
