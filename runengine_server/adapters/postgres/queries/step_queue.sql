@@ -6,7 +6,7 @@ SELECT
 FROM tick($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 
 -- name: step_queue_follow
--- Gives leases up to wait for the end of a flight; false where it has ended, or the lease is gone.
+-- Gives leases up to wait for the end of a flight: what became of each, and the runs that ended by it.
 SELECT f.outcomes, e.e_run, e.e_status, e.e_duration_ms, e.e_failed_step, e.e_error
 FROM (SELECT flights_follow($1, $2, $3, $4, $5) AS outcomes) AS f
 -- a lease that was given up was one of a run that had not ended
