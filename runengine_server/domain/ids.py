@@ -11,6 +11,9 @@ RunKey = NewType("RunKey", int)
 StepNo = NewType("StepNo", int)
 """A step's position (0-based) in its workflow version's definition order; never crosses workflow versions."""
 
+Place = tuple[RunKey, StepNo]
+"""A step of a run."""
+
 StepId = NewType("StepId", str)
 SkillId = NewType("SkillId", str)
 Tenant = NewType("Tenant", str)

@@ -5,14 +5,12 @@ from typing import Final
 
 from runengine_server.domain.base_run import BaseRun
 from runengine_server.domain.canonical_json import content_hash
-from runengine_server.domain.ids import RunKey, StepId, StepNo
+from runengine_server.domain.ids import Place, StepId, StepNo
 from runengine_server.domain.json_pointer import changed_pointers
 from runengine_server.domain.json_value import JsonValue
 from runengine_server.planner.compiled import CompiledWorkflow
 from runengine_server.planner.selector import SelectorFailed
 from runengine_server.planner.step_input import RunScope, StepValue, change_value
-
-Place = tuple[RunKey, StepNo]
 
 POINTERS_MAX: Final = 16
 """Of one step in a plan, as its causes; a person reads them."""

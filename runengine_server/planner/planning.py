@@ -12,13 +12,13 @@ from runengine_server.domain.base_run import BaseResult, BaseRun
 from runengine_server.domain.cache import CacheAnswer, CacheHit, CacheKey, CacheQuery, Fingerprint
 from runengine_server.domain.canonical_json import parse_json
 from runengine_server.domain.failure import Failure
-from runengine_server.domain.ids import RunId, SkillId, StepId, StepNo, Tenant
+from runengine_server.domain.ids import Place, RunId, SkillId, StepId, StepNo, Tenant
 from runengine_server.domain.json_pointer import overlap
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.plan import PlannedStep, RebuildPlan
 from runengine_server.domain.run import ChangeRequest
 from runengine_server.domain.states import CacheMode, PlanAction, PlanReason
-from runengine_server.planner.base_inputs import BaseInputs, Place, input_changes, payload_changes, shown_pointers
+from runengine_server.planner.base_inputs import BaseInputs, input_changes, payload_changes, shown_pointers
 from runengine_server.planner.binding import base_binding, cache_binding
 from runengine_server.planner.compiled import CompiledWorkflow
 from runengine_server.planner.decision import (

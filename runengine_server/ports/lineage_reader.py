@@ -5,10 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from runengine_server.domain.artifact import Artifact
-from runengine_server.domain.ids import RunKey, StepNo, Tenant, WorkflowDigest
-
-StepPlace = tuple[RunKey, StepNo]
-"""A step of a run."""
+from runengine_server.domain.ids import Place, Tenant, WorkflowDigest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +15,7 @@ class MadeArtifact:
     `workflow_digest` is None, and `artifact.run_id` empty, when retention has removed the run.
     """
 
-    place: StepPlace
+    place: Place
     ordinal: int
     workflow_digest: WorkflowDigest | None
     artifact: Artifact
@@ -28,7 +25,7 @@ class MadeArtifact:
 class OutputMaker:
     """The step that executed what another step has as its output; digest as in MadeArtifact."""
 
-    place: StepPlace
+    place: Place
     workflow_digest: WorkflowDigest | None
     has_artifacts: bool
 
@@ -39,8 +36,8 @@ class LineageReader(Protocol):
     async def artifact(self, tenant: Tenant, artifact_id: str) -> MadeArtifact | None:
         """The tenant's artifact of that id (a UUID); None also for another tenant's."""
 
-    async def artifacts_of(self, tenant: Tenant, places: Sequence[StepPlace], limit: int) -> Sequence[MadeArtifact]:
+    async def artifacts_of(self, tenant: Tenant, places: Sequence[Place], limit: int) -> Sequence[MadeArtifact]:
         """What these steps made, in order of place and ordinal, at most `limit`."""
 
-    async def makers(self, places: Sequence[StepPlace]) -> Mapping[StepPlace, OutputMaker]:
+    async def makers(self, places: Sequence[Place]) -> Mapping[Place, OutputMaker]:
         """Who made the output of each of these steps, of those that have one."""

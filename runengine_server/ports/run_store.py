@@ -6,7 +6,7 @@ from typing import Protocol
 
 from runengine_server.domain.artifact import ProducedArtifact
 from runengine_server.domain.base_run import BaseResult, BaseRun
-from runengine_server.domain.ids import RunId, RunKey, StepNo, Tenant, WorkflowDigest
+from runengine_server.domain.ids import Place, RunId, RunKey, StepNo, Tenant, WorkflowDigest
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.plan import PlannedStep, ReuseBinding
 from runengine_server.domain.run import ChangeRequest
@@ -147,11 +147,11 @@ class RunStore(Protocol):
     async def recent_runs(self, tenant: Tenant, workflow_name: str, limit: int) -> Mapping[RunKey, WorkflowDigest]:
         """The newest completed runs of a workflow with their versions, newest first; looks back a bounded way."""
 
-    async def durations(self, steps: Sequence[tuple[RunKey, StepNo]]) -> Mapping[tuple[RunKey, StepNo], StepDuration]:
+    async def durations(self, steps: Sequence[Place]) -> Mapping[Place, StepDuration]:
         """How long it took to produce what steps have, whoever did, for those that have something."""
 
     async def facts(self, runs: Sequence[RunKey]) -> Mapping[RunKey, RunFacts]:
         """What the scheduler needs, for each run that exists."""
 
-    async def outputs(self, steps: Sequence[tuple[RunKey, StepNo]]) -> Mapping[tuple[RunKey, StepNo], StoredOutput]:
+    async def outputs(self, steps: Sequence[Place]) -> Mapping[Place, StoredOutput]:
         """The committed outputs of steps as their runs see them, those that exist."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from runengine_server.domain.cache import CacheKey
 from runengine_server.domain.errors import UnavailableError
-from runengine_server.domain.ids import RunKey, StepNo
+from runengine_server.domain.ids import Place, RunKey, StepNo
 from runengine_server.planner.step_input import StepValue
 from runengine_server.ports.run_store import RunFacts
 from runengine_server.ports.step_queue import CacheQuestion, Lease, StepExecuted, StepReused, Turn
@@ -18,7 +18,7 @@ from runengine_server.scheduler.attempt import Settled
 from runengine_server.scheduler.preparation import Execute, Foreseen, Preparation
 from runengine_server.scheduler.reporting import Reporting
 from runengine_server.scheduler.run_contexts import RunContext, RunContexts
-from runengine_server.scheduler.values import Place, StepValues
+from runengine_server.scheduler.values import StepValues
 
 # New runs whose first steps wait to be asked about: more than one turn can lease is no use.
 RUNS_MAX = 1000

@@ -18,7 +18,7 @@ from runengine_server.domain.cache import (
     FlightId,
 )
 from runengine_server.domain.failure import Failure
-from runengine_server.domain.ids import RunKey, StepId, StepNo
+from runengine_server.domain.ids import Place, RunKey, StepId, StepNo
 from runengine_server.domain.states import CacheMode, CacheOutcome, MissReason, OutputSource, PlanAction
 from runengine_server.domain.workflow import StepDefinition
 from runengine_server.planner.binding import hit_decision, hit_source
@@ -38,7 +38,7 @@ from runengine_server.ports.skill_runner import SkillRunner
 from runengine_server.ports.step_queue import CacheQuestion, Lease
 from runengine_server.scheduler.cache_knowledge import CacheKnowledge
 from runengine_server.scheduler.run_contexts import RunContext, RunContexts
-from runengine_server.scheduler.values import Place, StepValues
+from runengine_server.scheduler.values import StepValues
 
 
 @dataclass(frozen=True, slots=True)

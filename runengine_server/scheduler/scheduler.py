@@ -14,7 +14,7 @@ import anyio
 from runengine_server.domain.cache import CacheEntry, CacheKey
 from runengine_server.domain.errors import UnavailableError
 from runengine_server.domain.events import StepProgress
-from runengine_server.domain.ids import EngineNo, RunKey, StepNo
+from runengine_server.domain.ids import EngineNo, Place, RunKey, StepNo
 from runengine_server.domain.plan import RebuildPlan
 from runengine_server.ports.output_cache import OutputCache
 from runengine_server.ports.progress import ProgressBoard
@@ -40,7 +40,7 @@ from runengine_server.scheduler.run_contexts import RunContext, RunContexts
 from runengine_server.scheduler.settings import SchedulerSettings
 from runengine_server.scheduler.skill_gates import SkillGates
 from runengine_server.scheduler.turns import Turns, answered, retry_s
-from runengine_server.scheduler.values import Place, StepValues
+from runengine_server.scheduler.values import StepValues
 from runengine_server.scheduler.wakeup import Wakeup
 
 

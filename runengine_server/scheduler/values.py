@@ -5,11 +5,9 @@ from collections.abc import Iterable, Mapping
 
 import orjson
 
-from runengine_server.domain.ids import RunKey, StepNo
+from runengine_server.domain.ids import Place
 from runengine_server.planner.step_input import StepValue
 from runengine_server.ports.run_store import RunStore
-
-Place = tuple[RunKey, StepNo]
 
 
 class StepValues:

@@ -7,9 +7,9 @@ from uuid import UUID
 from runengine_server.domain.artifact import Artifact
 from runengine_server.domain.caller import Caller, Scope
 from runengine_server.domain.errors import FieldViolation, InvalidError, NotFoundError
-from runengine_server.domain.ids import StepId, Tenant, WorkflowDigest
+from runengine_server.domain.ids import Place, StepId, Tenant, WorkflowDigest
 from runengine_server.domain.lineage import Lineage, LineageEdge
-from runengine_server.ports.lineage_reader import MadeArtifact, StepPlace
+from runengine_server.ports.lineage_reader import MadeArtifact
 from runengine_server.service.authorization import require
 from runengine_server.service.message_size import artifact_bytes
 from runengine_server.service.run_lookup import ReadRuns
@@ -91,7 +91,7 @@ class _Tree:
         places = list(dict.fromkeys(made.place for made in generation))
         sources = await self._sources({made.place: made.workflow_digest for made in generation})
         wanted = list(dict.fromkeys([*places, *(source for found in sources.values() for source in found)]))
-        there: dict[StepPlace, list[MadeArtifact]] = {}
+        there: dict[Place, list[MadeArtifact]] = {}
         for made in await self._read.lineage.artifacts_of(self._tenant, wanted, 2 * ARTIFACTS_MAX):
             there.setdefault(made.place, []).append(made)
         added: list[MadeArtifact] = []
@@ -120,11 +120,11 @@ class _Tree:
                 edge = LineageEdge(from_artifact_id=source.id, to_artifact_id=made.id, step_id=made.step_id)
                 self._edges[source.id, made.id] = edge
 
-    async def _sources(self, steps: Mapping[StepPlace, WorkflowDigest | None]) -> dict[StepPlace, list[StepPlace]]:
+    async def _sources(self, steps: Mapping[Place, WorkflowDigest | None]) -> dict[Place, list[Place]]:
         """Per step the steps with artifacts whose outputs it read; those without are looked through."""
-        found: dict[StepPlace, list[StepPlace]] = {}
-        followed: set[tuple[StepPlace, StepPlace]] = set()
-        to_follow: list[tuple[StepPlace, StepPlace]] = []
+        found: dict[Place, list[Place]] = {}
+        followed: set[tuple[Place, Place]] = set()
+        to_follow: list[tuple[Place, Place]] = []
         for step, digest in steps.items():
             to_follow += [(step, read) for read in await self._reads(step, digest)]
             if len(to_follow) > STEPS_MAX:
@@ -145,7 +145,7 @@ class _Tree:
             to_follow = further
         return found
 
-    async def _reads(self, step: StepPlace, digest: WorkflowDigest | None) -> list[StepPlace]:
+    async def _reads(self, step: Place, digest: WorkflowDigest | None) -> list[Place]:
         """The steps of its run that a step reads; none when the run is no longer retained."""
         if digest is None:
             return []

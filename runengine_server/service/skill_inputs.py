@@ -8,7 +8,7 @@ import orjson
 
 from runengine_server.domain.errors import FieldViolation, InvalidError
 from runengine_server.domain.failure import Failure
-from runengine_server.domain.ids import RunId, RunKey, StepId, StepNo
+from runengine_server.domain.ids import Place, RunId, StepId, StepNo
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.plan import RebuildPlan
 from runengine_server.domain.run import ChangeRequest
@@ -22,7 +22,6 @@ from runengine_server.service.planning import step_value
 
 VIOLATIONS_MAX = 50
 
-Place = tuple[RunKey, StepNo]
 HeldInput = tuple[StepNo, StepInput, JsonObject]
 """A step, its input, and the schema that its skill declares."""
 

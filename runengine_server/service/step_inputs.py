@@ -3,7 +3,7 @@
 from typing import cast
 
 from runengine_server.domain.canonical_json import parse_json
-from runengine_server.domain.ids import RunKey, StepId, StepNo
+from runengine_server.domain.ids import Place, RunKey, StepId, StepNo
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.run import Step
 from runengine_server.planner.compiled import CompiledWorkflow
@@ -28,7 +28,7 @@ class StepInputs:
         self._run = run
         self._compiled = compiled
         self._facts: dict[RunKey, RunFacts | None] = {}
-        self._values: dict[tuple[RunKey, StepNo], StepValue] = {}
+        self._values: dict[Place, StepValue] = {}
         self._values_bytes = 0
 
     async def traced(self, number: StepNo, step: Step | StepOutcome) -> TracedInput | None:
@@ -88,7 +88,7 @@ class StepInputs:
             self._facts[run] = (await self._read.store.facts([run])).get(run)
         return self._facts[run]
 
-    async def _load_values(self, places: list[tuple[RunKey, StepNo]]) -> None:
+    async def _load_values(self, places: list[Place]) -> None:
         if self._values_bytes > VALUES_BYTES_MAX:
             self._values.clear()
             self._values_bytes = 0

@@ -2,8 +2,8 @@
 
 import orjson
 
-from runengine_server.adapters.memory.tables import Place, RunRecord
-from runengine_server.domain.ids import RunKey, StepNo
+from runengine_server.adapters.memory.tables import RunRecord
+from runengine_server.domain.ids import Place, RunKey, StepNo
 from runengine_server.domain.states import TriggerType
 
 from ..support.rebuild_oracle import problems

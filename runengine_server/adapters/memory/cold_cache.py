@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from runengine_server.adapters.memory.output_cache import mismatch
-from runengine_server.adapters.memory.queued_steps import Place
 from runengine_server.adapters.memory.tables import MemoryTables
 from runengine_server.domain.cache import (
     CacheAnswer,
@@ -15,7 +14,7 @@ from runengine_server.domain.cache import (
     CacheQuery,
     Producer,
 )
-from runengine_server.domain.ids import Tenant
+from runengine_server.domain.ids import Place, Tenant
 from runengine_server.domain.states import CacheTier, MissReason
 
 

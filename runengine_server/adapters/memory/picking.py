@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runengine_server.adapters.memory.queued_steps import Place
 from runengine_server.adapters.memory.tables import MemoryTables
+from runengine_server.domain.ids import Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from runengine_server.domain.cache import FlightId
-from runengine_server.domain.ids import EngineNo, RunKey, StepNo
-
-Place = tuple[RunKey, StepNo]
+from runengine_server.domain.ids import EngineNo, Place, RunKey
 
 
 @dataclass(slots=True, kw_only=True)

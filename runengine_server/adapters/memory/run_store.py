@@ -3,11 +3,11 @@
 import json
 from collections.abc import Mapping, Sequence
 
-from runengine_server.adapters.memory.queued_steps import Place, QueuedStep
+from runengine_server.adapters.memory.queued_steps import QueuedStep
 from runengine_server.adapters.memory.tables import MemoryTables, Move, RunRecord, StepResult, first_event
 from runengine_server.domain.base_run import BaseResult, BaseRun
 from runengine_server.domain.failure import RUN_CANCELLED
-from runengine_server.domain.ids import RunId, RunKey, StepNo, Tenant, WorkflowDigest
+from runengine_server.domain.ids import Place, RunId, RunKey, StepNo, Tenant, WorkflowDigest
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.states import OutputSource, PlanAction, PlanReason, RunStatus, StepStatus
 from runengine_server.ports.run_store import (
@@ -108,7 +108,7 @@ class MemoryRunStore:
         ]
         return {run.key: run.new.workflow_digest for run in completed[:limit]}
 
-    async def durations(self, steps: Sequence[tuple[RunKey, StepNo]]) -> Mapping[tuple[RunKey, StepNo], StepDuration]:
+    async def durations(self, steps: Sequence[Place]) -> Mapping[Place, StepDuration]:
         """See the port."""
         found = {}
         for place in steps:
@@ -123,7 +123,7 @@ class MemoryRunStore:
         """See the port."""
         return {run: self._facts(self._tables.runs[run]) for run in runs if run in self._tables.runs}
 
-    async def outputs(self, steps: Sequence[tuple[RunKey, StepNo]]) -> Mapping[tuple[RunKey, StepNo], StoredOutput]:
+    async def outputs(self, steps: Sequence[Place]) -> Mapping[Place, StoredOutput]:
         """See the port."""
         found = {}
         for place in steps:

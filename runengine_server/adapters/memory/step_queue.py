@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from runengine_server.adapters.memory.queued_steps import Place, QueuedStep
+from runengine_server.adapters.memory.queued_steps import QueuedStep
 from runengine_server.adapters.memory.tables import MemoryTables, Move, RunRecord
 from runengine_server.adapters.memory.turn import MemoryTurn, as_lease
 from runengine_server.domain.cache import FlightId
 from runengine_server.domain.failure import RUN_CANCELLED, RUN_DEADLINE_EXCEEDED, Failure
-from runengine_server.domain.ids import EngineNo
+from runengine_server.domain.ids import EngineNo, Place
 from runengine_server.domain.states import RunStatus, StepStatus
 from runengine_server.ports.step_queue import (
     CacheQuestion,

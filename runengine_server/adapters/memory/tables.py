@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from runengine_server.adapters.memory.queued_steps import Flights, Place, QueuedStep
+from runengine_server.adapters.memory.queued_steps import Flights, QueuedStep
 from runengine_server.domain.artifact import ProducedArtifact
 from runengine_server.domain.cache import CacheDecision, CacheKey, Fingerprint
 from runengine_server.domain.failure import UPSTREAM_FAILED, Failure
-from runengine_server.domain.ids import EngineNo, RunId, RunKey, SkillId, StepNo, Tenant
+from runengine_server.domain.ids import EngineNo, Place, RunId, RunKey, SkillId, StepNo, Tenant
 from runengine_server.domain.states import (
     STEP_TRANSITIONS,
     FailurePolicy,

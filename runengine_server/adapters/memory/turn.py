@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from runengine_server.adapters.memory.picking import Picked, pick
-from runengine_server.adapters.memory.queued_steps import Place, QueuedStep
+from runengine_server.adapters.memory.queued_steps import QueuedStep
 from runengine_server.adapters.memory.tables import FailedTry, MemoryTables, Move, RunRecord, StepResult
 from runengine_server.domain.cache import CacheMiss, FlightId
-from runengine_server.domain.ids import EngineNo, RunKey, StepNo
+from runengine_server.domain.ids import EngineNo, Place, RunKey, StepNo
 from runengine_server.domain.states import MissReason, OutputSource, StepStatus
 from runengine_server.ports.step_queue import (
     AttemptFailed,

@@ -8,9 +8,9 @@ from runengine_server.adapters.postgres import rows
 from runengine_server.adapters.postgres.database import Database
 from runengine_server.adapters.postgres.queries import sql
 from runengine_server.domain.artifact import Artifact
-from runengine_server.domain.ids import RunId, RunKey, StepId, StepNo, Tenant, WorkflowDigest
+from runengine_server.domain.ids import Place, RunId, RunKey, StepId, StepNo, Tenant, WorkflowDigest
 from runengine_server.domain.states import OutputSource
-from runengine_server.ports.lineage_reader import MadeArtifact, OutputMaker, StepPlace
+from runengine_server.ports.lineage_reader import MadeArtifact, OutputMaker
 
 
 class PostgresLineageReader:
@@ -25,12 +25,12 @@ class PostgresLineageReader:
         row = await self._database.fetchrow(sql("lineage_artifact_find"), artifact_id, tenant)
         return None if row is None else _made_artifact(row)
 
-    async def artifacts_of(self, tenant: Tenant, places: Sequence[StepPlace], limit: int) -> Sequence[MadeArtifact]:
+    async def artifacts_of(self, tenant: Tenant, places: Sequence[Place], limit: int) -> Sequence[MadeArtifact]:
         """See the port."""
         found = await self._database.fetch(sql("lineage_artifacts_list"), *_columns(places), tenant, limit)
         return [_made_artifact(row) for row in found]
 
-    async def makers(self, places: Sequence[StepPlace]) -> Mapping[StepPlace, OutputMaker]:
+    async def makers(self, places: Sequence[Place]) -> Mapping[Place, OutputMaker]:
         """See the port."""
         found = await self._database.fetch(sql("lineage_makers_list"), *_columns(places))
         return {
@@ -43,7 +43,7 @@ class PostgresLineageReader:
         }
 
 
-def _columns(places: Sequence[StepPlace]) -> tuple[list[RunKey], list[StepNo]]:
+def _columns(places: Sequence[Place]) -> tuple[list[RunKey], list[StepNo]]:
     return [run for run, _ in places], [step for _, step in places]
 
 

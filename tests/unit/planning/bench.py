@@ -8,7 +8,7 @@ from runengine_server.domain.base_run import BaseResult, BaseRun
 from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheHit, CacheKey, CacheMiss, Fingerprint, Producer
 from runengine_server.domain.canonical_json import canonical_bytes, content_hash, parse_json
 from runengine_server.domain.failure import Failure
-from runengine_server.domain.ids import RunId, RunKey, SkillId, StepId, StepNo, Tenant, WorkflowDigest
+from runengine_server.domain.ids import Place, RunId, RunKey, SkillId, StepId, StepNo, Tenant, WorkflowDigest
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.plan import PlannedStep, RebuildPlan
 from runengine_server.domain.run import ChangeRequest
@@ -22,7 +22,6 @@ from runengine_server.domain.states import (
     RunStatus,
 )
 from runengine_server.domain.workflow import CachePolicy, StepDefinition, Workflow
-from runengine_server.planner.base_inputs import Place
 from runengine_server.planner.compiled import CompiledWorkflow, compile_workflow
 from runengine_server.planner.decision import ExecuteNow, KnownResult, LookUp, ReuseBase, decide, step_cache_mode
 from runengine_server.planner.planning import Answer, PlanRequest, Question, plan_run

@@ -3,12 +3,12 @@
 import orjson
 import pytest
 
-from runengine_server.domain.ids import RunKey, StepNo
+from runengine_server.domain.ids import Place, RunKey, StepNo
 from runengine_server.domain.states import OutputSource
 from runengine_server.planner.step_input import StepValue
 from runengine_server.ports.run_store import StoredOutput
 from runengine_server.scheduler.run_contexts import RunContexts
-from runengine_server.scheduler.values import Place, StepValues
+from runengine_server.scheduler.values import StepValues
 
 from .stage import SystemClock, chain, stage
 

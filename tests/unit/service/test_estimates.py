@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from runengine_server.domain.ids import RunKey, StepId, StepNo, Tenant, WorkflowDigest
+from runengine_server.domain.ids import Place, RunKey, StepId, StepNo, Tenant, WorkflowDigest
 from runengine_server.domain.plan import PlannedStep, RebuildPlan
 from runengine_server.domain.states import PlanAction, PlanReason
 from runengine_server.domain.workflow import StepDefinition, Workflow
@@ -17,7 +17,6 @@ from runengine_server.service.estimates import History, estimated
 pytestmark = pytest.mark.anyio
 
 OLD, NEW = WorkflowDigest("aa" * 32), WorkflowDigest("bb" * 32)
-Place = tuple[RunKey, StepNo]
 
 
 @dataclass(slots=True)
