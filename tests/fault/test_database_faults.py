@@ -132,6 +132,9 @@ async def test_replies_are_lost(fleet: Fleet, stack, short_folder: Path) -> None
         assert proxy.swallowed_bytes > 0 and proxy.cuts > 0
         assert all(engine.process.is_running for engine in engines)
         await fleet.check()
+        for line, count in (("Step completed: ", RUNS * len(CAMPAIGN)), ("Run completed: ", RUNS)):
+            said = [text for engine in engines for text in engine.process.log.splitlines() if line in text]
+            assert len(said) == count, "whatever happened to the reply, who has done it says so, once"
         await anyio.to_thread.run_sync(fleet.close)
 
 
