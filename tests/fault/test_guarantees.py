@@ -24,7 +24,7 @@ def test_every_clause_is_checked() -> None:
     """No clause of the guarantees is without a test."""
     text = (REPOSITORY / "docs" / "guarantees.md").read_text(encoding="utf-8")
     clauses = re.split(r"^## (?=\d+\. )", text, flags=re.MULTILINE)[1:]
-    assert [int(clause.split(".")[0]) for clause in clauses] == list(range(1, 13))
+    assert [int(clause.split(".")[0]) for clause in clauses] == list(range(1, len(clauses) + 1))
     assert [clause.splitlines()[0] for clause in clauses if "::test_" not in clause] == []
 
 
