@@ -1,8 +1,11 @@
 """A step's input: its selector resolved against the run, in canonical bytes with their hash."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import orjson
+
+from runengine_server.domain.artifact import ProducedArtifact
 from runengine_server.domain.canonical_json import content_hash
 from runengine_server.domain.failure import INPUT_SELECTOR_FAILED, Failure
 from runengine_server.domain.ids import StepNo
@@ -18,6 +21,11 @@ class StepValue:
 
     output: JsonValue
     artifacts: Sequence[JsonObject] = ()
+
+
+def stored_value(body: bytes, artifacts: Iterable[ProducedArtifact]) -> StepValue:
+    """What selectors see of an output in canonical bytes and of what was published with it."""
+    return StepValue(orjson.loads(body), tuple(artifact.as_selector_value() for artifact in artifacts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

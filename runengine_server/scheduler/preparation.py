@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import orjson
-
 from runengine_server.domain.cache import (
     CacheAnswer,
     CacheDecision,
@@ -31,7 +29,7 @@ from runengine_server.planner.decision import (
     decide,
     step_cache_mode,
 )
-from runengine_server.planner.step_input import RunScope, StepInput, StepValue, resolve_input
+from runengine_server.planner.step_input import RunScope, StepInput, StepValue, resolve_input, stored_value
 from runengine_server.ports.clock import Clock
 from runengine_server.ports.output_cache import OutputCache
 from runengine_server.ports.skill_runner import SkillRunner
@@ -226,7 +224,7 @@ class Preparation:
             return Execute(lease, context, resolved, _decision(outcome, answer.reason), mode, answer.generation, flight)
         entry = answer.entry
         age_s = max(0.0, (self._clock.now() - entry.created_at).total_seconds())
-        value = StepValue(orjson.loads(entry.output), tuple(a.as_selector_value() for a in entry.artifacts))
+        value = stored_value(entry.output, entry.artifacts)
         source, decision = hit_source(answer), hit_decision(answer, age_s)
         if lease.is_follower:
             source, decision = OutputSource.JOINED, replace(decision, outcome=CacheOutcome.JOINED)

@@ -3,10 +3,8 @@
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
-import orjson
-
 from runengine_server.domain.ids import Place
-from runengine_server.planner.step_input import StepValue
+from runengine_server.planner.step_input import StepValue, stored_value
 from runengine_server.ports.run_store import RunStore
 
 
@@ -51,8 +49,7 @@ class StepValues:
                 missing[place] = None
         if missing:
             for place, stored in (await self._store.outputs(list(missing))).items():
-                artifacts = tuple(artifact.as_selector_value() for artifact in stored.artifacts)
-                value = StepValue(orjson.loads(stored.body), artifacts)
+                value = stored_value(stored.body, stored.artifacts)
                 self.put(place, value, len(stored.body))
                 found[place] = value
         return found

@@ -3,13 +3,12 @@
 from typing import Final
 
 import anyio.to_thread
-import orjson
 
 from runengine_server.domain.plan import RebuildPlan
 from runengine_server.planner.planning import Answer, Planning, PlanRequest, Question, plan_run
-from runengine_server.planner.step_input import StepValue
+from runengine_server.planner.step_input import stored_value
 from runengine_server.ports.output_cache import OutputCache
-from runengine_server.ports.run_store import RunStore, StoredOutput
+from runengine_server.ports.run_store import RunStore
 
 # Planning takes up to 25 µs a step: what would hold the event loop for longer than 15 ms goes to a thread.
 PLANNED_INLINE_STEPS_MAX: Final = 500
@@ -46,14 +45,6 @@ async def _answer(question: Question, store: RunStore, cache: OutputCache) -> An
     stored = await store.outputs(question.outputs) if question.outputs else {}
     found = await cache.lookup(question.lookups) if question.lookups else ()
     return Answer(
-        outputs={place: step_value(output) for place, output in stored.items()},
+        outputs={place: stored_value(output.body, output.artifacts) for place, output in stored.items()},
         cache={query.key: answer for query, answer in zip(question.lookups, found, strict=True)},
-    )
-
-
-def step_value(output: StoredOutput) -> StepValue:
-    """What selectors see of a committed output."""
-    return StepValue(
-        output=orjson.loads(output.body),
-        artifacts=tuple(artifact.as_selector_value() for artifact in output.artifacts),
     )

@@ -15,10 +15,16 @@ from runengine_server.domain.run import ChangeRequest
 from runengine_server.domain.states import PlanAction
 from runengine_server.planner.compiled import CompiledWorkflow
 from runengine_server.planner.skill_schema import INLINE_BYTES_MAX, SkillSchemas
-from runengine_server.planner.step_input import RunScope, StepInput, StepValue, change_value, resolve_input
+from runengine_server.planner.step_input import (
+    RunScope,
+    StepInput,
+    StepValue,
+    change_value,
+    resolve_input,
+    stored_value,
+)
 from runengine_server.ports.run_store import RunStore
 from runengine_server.ports.skill_runner import SkillRunner
-from runengine_server.service.planning import step_value
 
 VIOLATIONS_MAX = 50
 
@@ -51,7 +57,7 @@ async def check_inputs(run: PlannedRun, skills: SkillRunner, schemas: SkillSchem
         return
     reads = {place for step in declared for place in _reads(run, step)}
     stored = await store.outputs(sorted(reads)) if reads else {}
-    values = {place: step_value(output) for place, output in stored.items()}
+    values = {place: stored_value(output.body, output.artifacts) for place, output in stored.items()}
     held = list(_held(run, declared, values))
     if sum(len(resolved.body) for _, resolved, _ in held) <= INLINE_BYTES_MAX:
         violations = _violations(run, schemas, held)

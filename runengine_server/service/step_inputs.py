@@ -8,11 +8,17 @@ from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.run import Step
 from runengine_server.planner.compiled import CompiledWorkflow
 from runengine_server.planner.input_changes import TracedInput
-from runengine_server.planner.step_input import RunScope, StepInput, StepValue, change_value, resolve_input
+from runengine_server.planner.step_input import (
+    RunScope,
+    StepInput,
+    StepValue,
+    change_value,
+    resolve_input,
+    stored_value,
+)
 from runengine_server.ports.run_reader import RunIdentity
 from runengine_server.ports.run_store import RunFacts
 from runengine_server.ports.step_history import StepOutcome
-from runengine_server.service.planning import step_value
 from runengine_server.service.run_lookup import ReadRuns
 
 VALUES_BYTES_MAX = 32 * 2**20
@@ -95,5 +101,7 @@ class StepInputs:
         missing = [place for place in places if place not in self._values]
         if missing:
             stored = await self._read.store.outputs(missing)
-            self._values.update((place, step_value(output)) for place, output in stored.items())
+            self._values.update(
+                (place, stored_value(output.body, output.artifacts)) for place, output in stored.items()
+            )
             self._values_bytes += sum(len(output.body) for output in stored.values())
