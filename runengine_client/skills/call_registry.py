@@ -144,10 +144,6 @@ class CallRegistry:
         """The work runs beside the calls; whoever starts it ends it before the server stops, and it raises nothing."""
         self._tasks.create_task(work)
 
-    def in_flight_count(self) -> int:
-        """How many calls are not finished."""
-        return len(self._in_flight)
-
     async def drain(self, timeout_s: float) -> None:
         """Nothing is admitted any more and no call is in flight; those engines listen to had this long to finish."""
         self._is_stopping = True

@@ -73,16 +73,6 @@ def version_order(version: str) -> str:
     return core + ("".join(map(_identifier_order, parsed.pre_release)) or _RELEASE)
 
 
-def compare_versions(left: str, right: str) -> int:
-    """Return -1, 0 or 1 as the left version's precedence is lower than, equal to or higher than the right one's.
-
-    Raises:
-        ValueError: as `parse_semver`.
-    """
-    ours, theirs = version_order(left), version_order(right)
-    return (ours > theirs) - (ours < theirs)
-
-
 def _identifier_order(identifier: str) -> str:
     if identifier.isdigit():
         return _NUMERIC + _number_order(identifier)

@@ -101,10 +101,6 @@ class RpcServer:
         await self._drain.wait_idle(grace_s)
         await self._server.stop(max(0.0, deadline - asyncio.get_running_loop().time()))
 
-    async def wait_stopped(self) -> None:
-        """Wait until the server has stopped."""
-        await self._server.wait_for_termination()
-
     def _register(self, services: Services, *, has_reflection: bool) -> frozenset[str]:
         """Register every service and return the full names of their methods."""
         recorder = _MethodRecorder(self._server)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from runengine_server.adapters.memory.queued_steps import Flights, QueuedStep
 from runengine_server.domain.artifact import ProducedArtifact
 from runengine_server.domain.cache import CacheDecision, CacheKey, Fingerprint
-from runengine_server.domain.failure import UPSTREAM_FAILED, Failure
+from runengine_server.domain.failure import LEASE_LOST_REPEATEDLY, UPSTREAM_FAILED, Failure
 from runengine_server.domain.ids import EngineNo, Place, RunId, RunKey, SkillId, StepNo, Tenant
 from runengine_server.domain.states import (
     STEP_TRANSITIONS,
@@ -248,7 +248,7 @@ class MemoryTables:
         return list(self.runs[run].events)
 
     def _fail_poison(self, place: Place, queued: QueuedStep) -> None:
-        error = Failure(code="LEASE_LOST_REPEATEDLY", message="whoever ran the step was lost each time")
+        error = Failure(code=LEASE_LOST_REPEATEDLY, message="whoever ran the step was lost each time")
         del self.queue[place]
         self.results[place] = StepResult(
             status=StepStatus.FAILED,
