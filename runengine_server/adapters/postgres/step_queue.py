@@ -91,13 +91,13 @@ class PostgresStepQueue:
 
     async def hand_back(self, leases: Sequence[Lease]) -> TakenBack:
         """See the port."""
-        row = await self._database.fetchrow(sql("step_queue_hand_back"), *_columns(leases), LEASE_LOSSES_MAX)
+        row = await self._database.fetchrow(sql("leases_return"), *_columns(leases), LEASE_LOSSES_MAX)
         assert row is not None
         return TakenBack(runs=row["concerned"], ended=_ended(row))
 
     async def recorded(self, engine: EngineNo, leases: Sequence[Lease]) -> Recorded:
         """See the port."""
-        row = await self._database.fetchrow(sql("step_queue_recorded"), engine, *_columns(leases))
+        row = await self._database.fetchrow(sql("completions_find"), engine, *_columns(leases))
         assert row is not None
         return Recorded(is_recorded=row["is_recorded"] or (), ended=_ended(row))
 

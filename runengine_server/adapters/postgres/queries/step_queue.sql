@@ -35,12 +35,12 @@ FROM step_queue AS q
 JOIN run_progress AS p ON p.run = q.run
 WHERE q.engine = $1;
 
--- name: step_queue_hand_back
+-- name: leases_return
 -- Gives leases back whose attempts have not begun, and says what that ended.
 SELECT concerned, e_run, e_status, e_duration_ms, e_failed_step, e_error
 FROM runs_ended(leases_take_back($1, $2, $3, false, $4));
 
--- name: step_queue_recorded
+-- name: completions_find
 -- Which completions an earlier turn of the engine has committed, and what that ended.
 SELECT is_recorded, e_run, e_status, e_duration_ms, e_failed_step, e_error
 FROM completions_recorded($1, $2, $3, $4);
