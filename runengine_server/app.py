@@ -52,13 +52,14 @@ from runengine_server.scheduler.assembly import assemble_scheduler
 from runengine_server.scheduler.scheduler import Scheduler
 from runengine_server.service.cache_keys import ManageCache
 from runengine_server.service.cancel_run import CancelRuns
-from runengine_server.service.event_reads import EventPoller, SharedEventReads
+from runengine_server.service.event_poller import EventPoller
 from runengine_server.service.progress_board import InMemoryProgressBoard
 from runengine_server.service.register_workflow import Registry
 from runengine_server.service.run_lookup import ReadRuns
 from runengine_server.service.start_run import StartRuns
 from runengine_server.service.use_cases import UseCases
 from runengine_server.service.watch_run import WatchRuns
+from runengine_server.service.watched_runs import WatchedRuns
 from runengine_server.service.workflow_catalogue import WorkflowCatalogue
 from runengine_server.signals import Signals, WatcherObserver
 from runengine_server.workflow_directory import register_workflow_dir
@@ -230,7 +231,7 @@ def _use_cases(
             signal=signals,
         ),
         read=read,
-        watch=WatchRuns(read=read, events=SharedEventReads(shared.events), hints=hub, clock=SystemClock()),
+        watch=WatchRuns(read=read, runs=WatchedRuns(read, shared.events), hints=hub, clock=SystemClock()),
         cancel=CancelRuns(read=read, store=shared.store, signal=signals, observer=shared.observer),
         registry=Registry(
             store=shared.workflows, skills=shared.skills, has_artifact_roots=bool(settings.artifact_roots.strip())

@@ -15,6 +15,7 @@ from runengine_server.rpc.caller import set_caller
 from runengine_server.rpc.draining import Drain
 from runengine_server.rpc.errors import abort_with, internal_error
 from runengine_server.rpc.off_loop import read_off_loop
+from runengine_server.rpc.serialized import Serialized, serializer_of
 from runengine_server.rpc.text_check import may_hold_nul, refuse_nul
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -57,7 +58,7 @@ class Guard(grpc.aio.ServerInterceptor):
         call = _GuardedCall(self._authenticator, self._drain, method, access, handler)
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
-                cast("Any", call.stream), response_serializer=handler.response_serializer
+                cast("Any", call.stream), response_serializer=serializer_of(cast("Any", handler.response_serializer))
             )
         return grpc.unary_unary_rpc_method_handler(
             cast("Any", call.unary), response_serializer=handler.response_serializer
@@ -86,13 +87,14 @@ class _GuardedCall:
         except Exception as error:
             await self._refuse(context, error)
 
-    async def stream(self, data: bytes, context: Context) -> AsyncIterator[Message]:
+    async def stream(self, data: bytes, context: Context) -> AsyncIterator[Message | Serialized]:
         """Answer a streaming call."""
         try:
             with self._drain.call():
                 request = await self._admit(data, context)
                 answers = cast(
-                    "AsyncGenerator[Message, None]", _behaviour(self._handler.unary_stream)(request, context)
+                    "AsyncGenerator[Message | Serialized, None]",
+                    _behaviour(self._handler.unary_stream)(request, context),
                 )
                 async with aclosing(answers):
                     async for message in answers:

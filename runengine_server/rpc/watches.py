@@ -138,6 +138,7 @@ class Watch:
             while (message := await self._next(source)) is not None:
                 is_ended = isinstance(message.kind, WatchEnd)
                 yield message
+                del message  # it may be large, and the next one hours away
         finally:
             if isinstance(source, AsyncGenerator):
                 await source.aclose()

@@ -1,8 +1,9 @@
 """What goes into and comes out of the use cases: transport-neutral requests and answers, parsed but not yet checked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Self
 
 from runengine_server.domain.artifact import Artifact
 from runengine_server.domain.events import RunEvent
@@ -248,6 +249,32 @@ class WatchRequest:
     step_ids: Sequence[str] = ()
 
 
+class EncodedOnce:
+    """What many watchers are told: a surface encodes it for the first of them and keeps the bytes for the others."""
+
+    __slots__ = ("_encodings",)
+    _encodings: dict[object, bytes]
+
+    def encoded(self, encode: Callable[[Self], bytes]) -> bytes:
+        """What `encode`, which must be a plain function, makes of it."""
+        try:
+            encodings = self._encodings
+        except AttributeError:
+            encodings = {}
+            object.__setattr__(self, "_encodings", encodings)
+        found = encodings.get(encode)
+        if found is None:
+            found = encodings[encode] = encode(self)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class ToldEvent(EncodedOnce):
+    """An event in the messages that carry it."""
+
+    event: RunEvent
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchSnapshot:
     """The run and (part of) its steps at the message's sequence; the last part has `more` false."""
@@ -262,7 +289,12 @@ class WatchSnapshot:
 class WatchEvents:
     """At most 200 events, in order."""
 
-    events: tuple[RunEvent, ...]
+    told: tuple[ToldEvent, ...]
+
+    @property
+    def events(self) -> tuple[RunEvent, ...]:
+        """The events themselves."""
+        return tuple(one.event for one in self.told)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,8 +312,8 @@ class WatchEnd:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WatchMessage:
-    """One message of a watch; `sequence` is the resume token."""
+class WatchMessage(EncodedOnce):
+    """One message of a watch; `sequence` is the resume token, except in a snapshot's parts before the last."""
 
     run_id: RunId
     sequence: int

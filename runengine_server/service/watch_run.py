@@ -5,25 +5,16 @@ from dataclasses import dataclass, replace
 
 from runengine_server.domain.caller import Caller, Scope
 from runengine_server.domain.errors import FieldViolation, InvalidError, OutOfRangeError
-from runengine_server.domain.events import RunEvent
-from runengine_server.domain.ids import StepId, StepNo
+from runengine_server.domain.ids import StepId
 from runengine_server.planner.compiled import CompiledWorkflow
 from runengine_server.ports.clock import Clock
-from runengine_server.ports.event_log import EventHints, EventPage, Subscription
-from runengine_server.ports.run_reader import RunIdentity, StepFilter
+from runengine_server.ports.event_log import EventHints, Subscription
+from runengine_server.ports.run_reader import RunIdentity
 from runengine_server.service.authorization import require
-from runengine_server.service.event_reads import EventsRead, SharedEventReads, event_messages
-from runengine_server.service.message_size import MESSAGE_BYTES_MAX, parts, run_bytes, step_bytes
-from runengine_server.service.messages import WatchBookmark, WatchEnd, WatchMessage, WatchRequest, WatchSnapshot
-from runengine_server.service.run_lookup import (
-    ReadRuns,
-    find_run,
-    placed_steps,
-    read_run,
-    run_not_found,
-    step_not_found,
-    with_failed_step,
-)
+from runengine_server.service.event_tail import EventsRead, EventTail, event_messages
+from runengine_server.service.messages import ToldEvent, WatchBookmark, WatchMessage, WatchRequest
+from runengine_server.service.run_lookup import ReadRuns, find_run, step_not_found
+from runengine_server.service.watched_runs import WatchedRuns
 
 HEARTBEAT_S_MIN = 5.0
 HEARTBEAT_S_MAX = 60.0
@@ -40,7 +31,7 @@ class WatchRuns:
     """What it takes to watch runs."""
 
     read: ReadRuns
-    events: SharedEventReads
+    runs: WatchedRuns
     hints: EventHints
     clock: Clock
 
@@ -71,20 +62,24 @@ async def watch_run(watch: WatchRuns, caller: Caller, request: WatchRequest) -> 
         if StepId(step_id) not in compiled.step_no:
             raise step_not_found(step_id, compiled)
     # Subscribed before the first read: what commits in between rings the bell.
-    with watch.hints.subscribe(run.key) as bell:
-        async for message in _Watch(watch, run, compiled, request).messages(bell):
+    with watch.hints.subscribe(run.key) as bell, watch.runs.follow(run, compiled) as tail:
+        async for message in _Watch(watch, run, compiled, tail, request).messages(bell):
             yield message
+            del message
 
 
 class _Watch:
     """One watch: how far its reader is, and when it must hear something."""
 
-    def __init__(self, watch: WatchRuns, run: RunIdentity, compiled: CompiledWorkflow, request: WatchRequest) -> None:
-        self._read = watch.read
-        self._events = watch.events
+    def __init__(
+        self, watch: WatchRuns, run: RunIdentity, compiled: CompiledWorkflow, tail: EventTail, request: WatchRequest
+    ) -> None:
+        self._progress_board = watch.read.progress
+        self._runs = watch.runs
         self._clock = watch.clock
         self._run = run
         self._compiled = compiled
+        self._tail = tail
         self._after = request.after_sequence
         self._cursor = request.after_sequence or 0
         # What was there when the reader came is a replay it asked for; only what comes on top counts as lag.
@@ -94,65 +89,72 @@ class _Watch:
         self._silent_until = 0.0
         self._has_progress = request.include_progress
         self._progress_version = 0
+        # Reads that began later know whatever this watch was woken for.
+        self._woken_at = tail.now()
 
     async def messages(self, bell: Subscription) -> AsyncIterator[WatchMessage]:
         """Everything the reader is told, from the first message to the end."""
+        message: WatchMessage | None
         if self._after is None:
-            async for message in self._snapshot("INITIAL"):
+            for message in await self._snapshot("INITIAL"):
                 yield message
         else:
             yield await self._confirmed(self._after)
         while True:
             found = await self._next()
-            if (reason := self._snapshot_reason(found.page)) is not None:
-                async for message in self._snapshot(reason):
+            if (reason := self._snapshot_reason(found)) is not None:
+                for message in await self._snapshot(reason):
                     yield message
                 continue
-            for message in self._event_messages(found):
-                yield message
-            if self._cursor < found.page.last_sequence:
-                continue
-            if found.page.status.is_terminal:
+            if found.events:
+                for message in self._event_messages(found):
+                    yield message
+                continue  # they may have been known before this watch was woken
+            if found.status.is_terminal:
                 break
             if self._is_heartbeat_due():
                 yield self._bookmark()
             for message in self._progress():
                 yield message
-            while not await bell.wait(self._wait_s()) and not self._is_heartbeat_due():
+            del found
+            message = None  # nothing that was told stays in memory while there is nothing to tell
+            while not await self._is_woken(bell) and not self._is_heartbeat_due():
                 for message in self._progress():
                     yield message
-        yield self._message(WatchEnd(run=await read_run(self._read, self._run, is_full=False)))
+        yield await self._runs.end(self._run)
+
+    async def _is_woken(self, bell: Subscription) -> bool:
+        """Whether something may have happened, after a while."""
+        began = self._tail.now()
+        is_rung = await bell.wait(self._wait_s())
+        self._woken_at = self._tail.now() if is_rung else began
+        return is_rung
 
     async def _confirmed(self, after: int) -> WatchMessage:
         """A bookmark that says the run has had this sequence."""
         found = await self._next()
-        if after > found.page.last_sequence:
-            raise _in_future(after, found.page)
-        self._backlog_end = found.page.last_sequence
+        if after > found.last_sequence:
+            raise _in_future(after, found.last_sequence)
+        self._backlog_end = found.last_sequence
         return self._bookmark()
 
     async def _next(self) -> EventsRead:
-        found = await self._events.read(self._run, self._compiled.workflow, after=self._cursor)
-        if found is None:
-            raise run_not_found(self._run.run_id)
-        return found
+        return await self._tail.read(self._cursor, since=self._woken_at)
 
-    def _snapshot_reason(self, page: EventPage) -> str | None:
-        first = page.events[0].sequence if page.events else page.last_sequence + 1
+    def _snapshot_reason(self, found: EventsRead) -> str | None:
+        first = found.events[0].event.sequence if found.events else found.last_sequence + 1
         if first > self._cursor + 1:
             return "HISTORY_COMPACTED"
-        if page.last_sequence - max(self._cursor, self._backlog_end) > LAG_EVENTS_MAX:
+        if found.last_sequence - max(self._cursor, self._backlog_end) > LAG_EVENTS_MAX:
             return "SLOW_CONSUMER"
         return None
 
     def _event_messages(self, found: EventsRead) -> Iterator[WatchMessage]:
         """The page in messages; those without a filter are the shared ones."""
-        if not found.page.events:
-            return
-        last = found.page.events[-1].sequence
+        last = found.events[-1].event.sequence
         messages: Sequence[WatchMessage] = found.messages
         if self._step_ids:
-            messages = event_messages(self._run, self._wanted(found.page.events))
+            messages = event_messages(self._run, self._wanted(found.events))
             if messages:
                 # Also everything that was filtered out has been dealt with.
                 messages = [*messages[:-1], replace(messages[-1], sequence=last)]
@@ -165,37 +167,28 @@ class _Watch:
     def _progress(self) -> Iterator[WatchMessage]:
         if not self._has_progress:
             return
-        self._progress_version, reports = self._read.progress.since(self._run.key, self._progress_version)
-        for message in event_messages(self._run, self._wanted(reports)):
+        self._progress_version, reports = self._progress_board.since(self._run.key, self._progress_version)
+        for message in event_messages(self._run, self._wanted([ToldEvent(report) for report in reports])):
             self._is_told()
             yield replace(message, sequence=self._cursor)
 
-    async def _snapshot(self, reason: str) -> AsyncIterator[WatchMessage]:
+    async def _snapshot(self, reason: str) -> Sequence[WatchMessage]:
         """The run and all its steps of one moment, in parts; the last one moves the cursor."""
-        workflow = self._compiled.workflow
-        where = StepFilter(from_step=StepNo(0), limit=len(workflow.steps))
-        found = await self._read.reader.steps(self._run, workflow, where)
-        if found is None:
-            raise run_not_found(self._run.run_id)
-        run = with_failed_step(found.row, self._compiled)
-        steps = [step for _, step in placed_steps(self._read, self._run, self._compiled, found.steps)]
-        pieces = list(parts(steps, step_bytes, MESSAGE_BYTES_MAX - run_bytes(run)))
-        for piece in pieces[:-1]:
-            yield self._message(WatchSnapshot(run=run, steps=tuple(piece), reason=reason, more=True))
-        self._cursor = self._backlog_end = run.last_sequence
-        yield self._message(WatchSnapshot(run=run, steps=tuple(pieces[-1]), reason=reason, more=False))
+        messages = await self._runs.snapshot(self._run, self._compiled, reason)
+        self._cursor = self._backlog_end = messages[-1].sequence
+        self._is_told()
+        return messages
 
-    def _wanted(self, events: Sequence[RunEvent]) -> Sequence[RunEvent]:
+    def _wanted(self, events: Sequence[ToldEvent]) -> Sequence[ToldEvent]:
         if not self._step_ids:
             return events
-        return [event for event in events if event.step_id is None or event.step_id in self._step_ids]
+        return [one for one in events if one.event.step_id is None or one.event.step_id in self._step_ids]
 
     def _bookmark(self) -> WatchMessage:
-        return self._message(WatchBookmark(server_time=self._clock.now()))
-
-    def _message(self, kind: WatchSnapshot | WatchBookmark | WatchEnd) -> WatchMessage:
         self._is_told()
-        return WatchMessage(run_id=self._run.run_id, sequence=self._cursor, kind=kind)
+        return WatchMessage(
+            run_id=self._run.run_id, sequence=self._cursor, kind=WatchBookmark(server_time=self._clock.now())
+        )
 
     def _is_told(self) -> None:
         self._silent_until = self._clock.monotonic() + self._heartbeat_s
@@ -208,9 +201,9 @@ class _Watch:
         return min(left_s, PROGRESS_S) if self._has_progress else left_s
 
 
-def _in_future(after: int, page: EventPage) -> OutOfRangeError:
+def _in_future(after: int, last_sequence: int) -> OutOfRangeError:
     return OutOfRangeError(
         "SEQUENCE_IN_FUTURE",
-        f"afterSequence is {after}, but the run's last event is {page.last_sequence}; use a sequence this run has had",
-        metadata={"lastSequence": str(page.last_sequence)},
+        f"afterSequence is {after}, but the run's last event is {last_sequence}; use a sequence this run has had",
+        metadata={"lastSequence": str(last_sequence)},
     )

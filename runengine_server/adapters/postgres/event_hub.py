@@ -1,6 +1,5 @@
 """Rings watchers' bells inside this process."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -9,25 +8,38 @@ import anyio
 from runengine_server.domain.ids import RunKey
 
 
-class Bell:
-    """A Subscription: rung any number of times between two waits, heard once."""
+class _Bell:
+    """The bell of a run: however many listen, ringing it wakes those who wait and costs the others nothing."""
 
     def __init__(self) -> None:
-        """Not rung."""
-        self._rung = anyio.Event()
+        self.listeners = 0
+        self.rings = 0
+        self.next_ring = anyio.Event()
 
     def ring(self) -> None:
-        """Wake whoever waits, or will wait next."""
-        self._rung.set()
+        self.rings += 1
+        self.next_ring.set()
+        self.next_ring = anyio.Event()
+
+
+class Listener:
+    """A Subscription: any number of rings between two waits are heard once."""
+
+    __slots__ = ("_bell", "_heard")
+
+    def __init__(self, bell: _Bell) -> None:
+        """Has heard what was rung before."""
+        self._bell = bell
+        self._heard = bell.rings
 
     async def wait(self, timeout_s: float) -> bool:
         """See the port."""
-        with anyio.move_on_after(timeout_s):
-            await self._rung.wait()
-        if not self._rung.is_set():
-            return False
-        self._rung = anyio.Event()
-        return True
+        if self._heard == self._bell.rings:
+            with anyio.move_on_after(timeout_s):
+                await self._bell.next_ring.wait()
+        is_rung = self._heard != self._bell.rings
+        self._heard = self._bell.rings
+        return is_rung
 
 
 class EventHub:
@@ -35,18 +47,18 @@ class EventHub:
 
     def __init__(self) -> None:
         """Without subscribers."""
-        self._bells: dict[RunKey, set[Bell]] = defaultdict(set)
+        self._bells: dict[RunKey, _Bell] = {}
 
     @contextmanager
-    def subscribe(self, run: RunKey) -> Iterator[Bell]:
+    def subscribe(self, run: RunKey) -> Iterator[Listener]:
         """See the port."""
-        bell = Bell()
-        self._bells[run].add(bell)
+        bell = self._bells.setdefault(run, _Bell())
+        bell.listeners += 1
         try:
-            yield bell
+            yield Listener(bell)
         finally:
-            self._bells[run].discard(bell)
-            if not self._bells[run]:
+            bell.listeners -= 1
+            if not bell.listeners:
                 del self._bells[run]
 
     def watched(self) -> Sequence[RunKey]:
@@ -58,11 +70,10 @@ class EventHub:
         if not self._bells:
             return
         for run in runs:
-            for bell in self._bells.get(run, ()):
+            if (bell := self._bells.get(run)) is not None:
                 bell.ring()
 
     def wake_all(self) -> None:
         """See the port."""
-        for bells in self._bells.values():
-            for bell in bells:
-                bell.ring()
+        for bell in self._bells.values():
+            bell.ring()

@@ -15,15 +15,23 @@ from runengine_server.rpc.conversion.run import (
     summary_to_proto,
 )
 from runengine_server.rpc.conversion.scalar import timestamp_of
-from runengine_server.service.messages import WatchBookmark, WatchEnd, WatchEvents, WatchMessage, WatchSnapshot
+from runengine_server.service.messages import (
+    ToldEvent,
+    WatchBookmark,
+    WatchEnd,
+    WatchEvents,
+    WatchMessage,
+    WatchSnapshot,
+)
 
 
-def watch_message_to_proto(message: WatchMessage) -> run_engine_pb2.WatchRunResponse:
-    """One message of a watch with its resume token."""
+def encode_watch_message(message: WatchMessage) -> bytes:
+    """One message of a watch with its resume token, serialised; each of its events only the first time."""
     reply = run_engine_pb2.WatchRunResponse(run_id=message.run_id, sequence=message.sequence)
     match message.kind:
         case WatchEvents() as batch:
-            reply.events.CopyFrom(event_pb2.EventBatch(events=[event_to_proto(event) for event in batch.events]))
+            # Concatenated batches are one batch.
+            reply.events.ParseFromString(b"".join([told.encoded(_batch_of_one) for told in batch.told]))
         case WatchBookmark() as bookmark:
             reply.bookmark.CopyFrom(event_pb2.Bookmark(server_time=timestamp_of(bookmark.server_time)))
         case WatchSnapshot() as snapshot:
@@ -32,7 +40,7 @@ def watch_message_to_proto(message: WatchMessage) -> run_engine_pb2.WatchRunResp
             reply.end.CopyFrom(event_pb2.WatchEnd(run=run_to_proto(end.run)))
         case other:
             assert_never(other)
-    return reply
+    return reply.SerializeToString()
 
 
 def event_to_proto(event: RunEvent) -> event_pb2.RunEvent:
@@ -59,6 +67,10 @@ def event_to_proto(event: RunEvent) -> event_pb2.RunEvent:
         case other:
             assert_never(other)
     return proto
+
+
+def _batch_of_one(told: ToldEvent) -> bytes:
+    return event_pb2.EventBatch(events=[event_to_proto(told.event)]).SerializeToString()
 
 
 def _snapshot(snapshot: WatchSnapshot) -> event_pb2.RunSnapshot:

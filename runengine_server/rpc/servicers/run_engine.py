@@ -13,7 +13,7 @@ from runengine_client.pb.runengine.v1 import run_engine_pb2 as pb
 from runengine_client.pb.runengine.v1 import run_engine_pb2_grpc, run_pb2
 from runengine_server.rpc.caller import current_caller
 from runengine_server.rpc.conversion.comparison import comparison_to_proto
-from runengine_server.rpc.conversion.event import watch_message_to_proto
+from runengine_server.rpc.conversion.event import encode_watch_message
 from runengine_server.rpc.conversion.lineage import lineage_to_proto
 from runengine_server.rpc.conversion.plan import plan_to_proto
 from runengine_server.rpc.conversion.problems import Problems
@@ -29,6 +29,7 @@ from runengine_server.rpc.conversion.request import (
 )
 from runengine_server.rpc.conversion.run import artifact_to_proto, run_to_proto, step_to_proto
 from runengine_server.rpc.off_loop import read_off_loop
+from runengine_server.rpc.serialized import Serialized
 from runengine_server.rpc.watches import WatchRegistry
 from runengine_server.service.messages import RunPage, StepPage, TriggerAnswer
 from runengine_server.service.services import Services
@@ -134,9 +135,9 @@ class RunEngineServicer(run_engine_pb2_grpc.RunEngineServicer):
         lineage = await self._services.get_lineage(current_caller(), request.artifact_id, request.depth)
         return lineage_to_proto(lineage)
 
-    async def WatchRun(
+    async def WatchRun(  # type: ignore[override]
         self, request: pb.WatchRunRequest, context: Context
-    ) -> AsyncGenerator[pb.WatchRunResponse, None]:
+    ) -> AsyncGenerator[Serialized, None]:
         """Follow a run to its end.
 
         A generator rather than `context.write`, which OpenTelemetry's and Prometheus' interceptors do not survive.
@@ -148,9 +149,9 @@ class RunEngineServicer(run_engine_pb2_grpc.RunEngineServicer):
             await context.send_initial_metadata(())
             async with aclosing(watch.follow(self._services.watch_run(caller, parsed))) as messages:
                 async for message in messages:
-                    reply = watch_message_to_proto(message)
                     with watch.writing(message):
-                        yield reply
+                        yield Serialized(message.encoded(encode_watch_message))
+                    del message
 
 
 def _status(answer: TriggerAnswer) -> "run_pb2.RunStatus.ValueType":

@@ -41,10 +41,10 @@ from runengine_server.planner.compiled import CompiledWorkflow, compile_workflow
 from runengine_server.ports.run_reader import RunIdentity
 from runengine_server.ports.run_store import CreatedRun, NewRun, RequestKey
 from runengine_server.ports.step_queue import AttemptFailed, Completion, Dependents, Lease, StepExecuted, StepFailed
-from runengine_server.service.event_reads import SharedEventReads
 from runengine_server.service.progress_board import InMemoryProgressBoard
 from runengine_server.service.run_lookup import ReadRuns
 from runengine_server.service.watch_run import WatchRuns
+from runengine_server.service.watched_runs import WatchedRuns
 
 TENANT = Tenant("acme")
 CALLER = Caller(principal="ann", tenant=TENANT, scopes=frozenset({Scope.RUN_READ}))
@@ -304,7 +304,7 @@ async def world(database_url: str) -> AsyncIterator[World]:
                 read=read,
                 log=log,
                 hub=hub,
-                watch=WatchRuns(read=read, events=SharedEventReads(log), hints=hub, clock=SystemClock()),
+                watch=WatchRuns(read=read, runs=WatchedRuns(read, log), hints=hub, clock=SystemClock()),
                 known=known,
             )
             tasks.cancel_scope.cancel()

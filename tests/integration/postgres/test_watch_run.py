@@ -14,7 +14,8 @@ from runengine_server.domain.events import RunEvent, StepProgress, StepStatusCha
 from runengine_server.domain.ids import StepId
 from runengine_server.domain.states import RunStatus, StepStatus
 from runengine_server.service import watch_run as watch_module
-from runengine_server.service.event_reads import EventPoller, SharedEventReads
+from runengine_server.service import watched_runs as watched_module
+from runengine_server.service.event_poller import EventPoller
 from runengine_server.service.messages import (
     WatchBookmark,
     WatchEnd,
@@ -215,7 +216,7 @@ async def test_slow_consumer(world: World, monkeypatch: pytest.MonkeyPatch) -> N
 
 async def test_snapshot_in_parts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A snapshot too large for one message comes in parts, of which only the last moves the sequence."""
-    monkeypatch.setattr(watch_module, "MESSAGE_BYTES_MAX", 5_000)
+    monkeypatch.setattr(watched_module, "MESSAGE_BYTES_MAX", 5_000)
     made = await world.create(wide(30))
     await world.finish(made)
     messages = await collect(watching(world, made))
@@ -255,31 +256,6 @@ async def test_progress(world: World) -> None:
         world.read.progress.report(made.key, StepId("s0"), replace(half, fraction=0.9), attempt=1)
         (event,) = events_in([await take(messages)])
         assert event.detail == replace(half, fraction=0.9)
-
-
-async def test_watchers_in_step_share_reads(world: World) -> None:
-    """Many watchers at the same place cost a few queries, and get the very same messages."""
-    made = await world.create(wide(20))
-    await world.finish(made)
-    reads = 0
-
-    class CountingLog:
-        async def read(self, *arguments: object, **options: object) -> object:
-            nonlocal reads
-            reads += 1
-            return await world.log.read(*arguments, **options)  # type: ignore[arg-type]
-
-    events = SharedEventReads(CountingLog())  # type: ignore[arg-type]
-    found = []
-
-    async def read() -> None:
-        found.append(await events.read(made.identity, made.compiled.workflow, after=0))
-
-    async with anyio.create_task_group() as tasks:
-        for _ in range(100):
-            tasks.start_soon(read)
-    assert reads == 2  # the first one's, and one for all who came while it ran
-    assert len({id(one) for one in found}) == 2
 
 
 async def test_refusals(world: World) -> None:

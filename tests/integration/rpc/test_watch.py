@@ -15,6 +15,7 @@ from runengine_server.domain.events import RunEvent, RunStatusChanged, StepProgr
 from runengine_server.domain.ids import StepId
 from runengine_server.domain.states import OutputSource, RunStatus, StepStatus
 from runengine_server.service.messages import (
+    ToldEvent,
     WatchBookmark,
     WatchEnd,
     WatchEvents,
@@ -34,7 +35,7 @@ def message(sequence: int, kind: object) -> WatchMessage:
 
 
 def batch(*events: RunEvent) -> WatchEvents:
-    return WatchEvents(events=events)
+    return WatchEvents(told=tuple(map(ToldEvent, events)))
 
 
 def progress(text: str) -> WatchEvents:

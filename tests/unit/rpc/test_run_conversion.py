@@ -15,7 +15,7 @@ from runengine_server.domain.failure import Failure
 from runengine_server.domain.ids import RunId, SkillId, StepId, WorkflowDigest
 from runengine_server.domain.plan import PlannedStep, RebuildPlan
 from runengine_server.domain.run import ChangeRequest, Run, Savings, Step, StepAttempt
-from runengine_server.rpc.conversion.event import event_to_proto, watch_message_to_proto
+from runengine_server.rpc.conversion.event import encode_watch_message, event_to_proto
 from runengine_server.rpc.conversion.plan import plan_to_proto
 from runengine_server.rpc.conversion.problems import Problems
 from runengine_server.rpc.conversion.run import artifact_to_proto, run_to_proto, step_to_proto
@@ -189,7 +189,8 @@ def test_an_output_that_is_no_object_is_still_shown() -> None:
 def test_snapshots_say_why(reason: str) -> None:
     """Each reason of a snapshot has its number."""
     kind = WatchSnapshot(run=RUN, steps=(STEP,), reason=reason, more=True)
-    message = watch_message_to_proto(WatchMessage(run_id=RunId("r"), sequence=3, kind=kind))
+    told = WatchMessage(run_id=RunId("r"), sequence=3, kind=kind)
+    message = run_engine_pb2.WatchRunResponse.FromString(encode_watch_message(told))
     assert message.snapshot.reason == ["INITIAL", "HISTORY_COMPACTED", "SLOW_CONSUMER"].index(reason) + 1
     assert message.snapshot.more
 
