@@ -11,7 +11,7 @@ from runengine_server.domain.json_limits import DEFAULT_LIMITS
 from runengine_server.planner import step_validation, validation
 from runengine_server.rpc import settings as rpc_settings
 from runengine_server.scheduler.settings import SchedulerSettings
-from runengine_server.service import event_reads, page_tokens, watch_run
+from runengine_server.service import event_tail, page_tokens, watch_run
 
 MIB = 1024 * 1024
 
@@ -27,7 +27,7 @@ MIB = 1024 * 1024
             id="a payload's bytes, depth and nodes",
         ),
         pytest.param((MIB, 3 * MIB), (call_reader.OUTPUT_BYTES_MAX, call_reader.MESSAGE_BYTES_MAX), id="an output"),
-        pytest.param(200, event_reads.EVENTS_PER_MESSAGE_MAX, id="events of a message"),
+        pytest.param(200, event_tail.EVENTS_PER_MESSAGE_MAX, id="events of a message"),
         pytest.param(5_000, watch_run.LAG_EVENTS_MAX, id="events a watcher may lag behind"),
         pytest.param((5.0, 60.0), (watch_run.HEARTBEAT_S_MIN, watch_run.HEARTBEAT_S_MAX), id="a watch's heartbeat"),
         pytest.param(10.0, rpc_settings.RpcSettings().watch_write_timeout_s, id="how long a reader may block"),
