@@ -85,7 +85,8 @@ class RunFacts:
     """What the scheduler needs to know of a run; `plan` is (action, reason) per step.
 
     Nothing of it ever changes but `deadline_in_s`: seconds from when it was read, by the database's clock.
-    `base_digest` is the base's workflow version, None without a base and when retention has removed it.
+    `base_digest` is the base's workflow version, None without a base and when retention has removed it; `base_results`
+    are the base's successes where whoever created the run has them at hand.
     """
 
     run: RunKey
@@ -100,6 +101,7 @@ class RunFacts:
     base_digest: WorkflowDigest | None
     plan: Sequence[tuple[PlanAction, PlanReason]]
     deadline_in_s: float | None
+    base_results: Mapping[StepNo, BaseResult] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """What the scheduler knows of the runs it works on: facts, compiled workflow, base results; bounded, reloadable."""
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from runengine_server.domain.base_run import BaseResult
@@ -13,6 +13,9 @@ from runengine_server.planner.step_input import change_value
 from runengine_server.planner.version_match import comparable_results
 from runengine_server.ports.clock import Clock
 from runengine_server.ports.run_store import RunFacts, RunStore
+
+# Of runs that wait for their first lease: a base's results take up to 4 MB, and reading them again 30 ms.
+BASES_AT_HAND_MAX = 16
 
 
 class CompiledWorkflows(Protocol):
@@ -58,10 +61,18 @@ class RunContexts:
         self._max = contexts_max
         self._contexts: OrderedDict[RunKey, RunContext] = OrderedDict()
         self._primed: OrderedDict[RunKey, _Read] = OrderedDict()
+        self._bases_at_hand: deque[RunKey] = deque()
 
     def prime(self, facts: RunFacts) -> None:
-        """Remember the facts of a run that this process has just created."""
+        """Remember the facts of a run that this process has just created; a base's results only of the newest runs."""
         self._primed[facts.run] = facts, self._clock.monotonic()
+        if facts.base_results is not None:
+            self._bases_at_hand.append(facts.run)
+        if len(self._bases_at_hand) > BASES_AT_HAND_MAX:
+            run = self._bases_at_hand.popleft()
+            if run in self._primed:
+                known, read_at = self._primed[run]
+                self._primed[run] = replace(known, base_results=None), read_at
         if len(self._primed) > self._max:
             self._primed.popitem(last=False)
 
@@ -96,7 +107,9 @@ class RunContexts:
         if unknown:
             asked_at = self._clock.monotonic()
             read.update((run, (facts, asked_at)) for run, facts in (await self._store.facts(unknown)).items())
-        bases = {known.base_run for known, _ in read.values() if known.base_run is not None}
+        bases = {
+            known.base_run for known, _ in read.values() if known.base_run is not None and known.base_results is None
+        }
         base_results = await self._store.base_results(sorted(bases)) if bases else {}
         loaded = {}
         for run, (known, read_at) in read.items():
@@ -120,7 +133,7 @@ class RunContexts:
         compiled: CompiledWorkflow,
         results: Mapping[RunKey, Mapping[StepNo, BaseResult]],
     ) -> Mapping[StepNo, BaseResult]:
-        if facts.base_run is None or facts.base_digest is None or facts.base_run not in results:
+        if facts.base_run is None or facts.base_digest is None:
             return {}
-        version = await self._workflows.compiled(facts.base_digest)
-        return comparable_results(version, compiled, results[facts.base_run])
+        of_base = results.get(facts.base_run, {}) if facts.base_results is None else facts.base_results
+        return comparable_results(await self._workflows.compiled(facts.base_digest), compiled, of_base)

@@ -263,4 +263,5 @@ def _facts(draft: Draft, run: RunKey, plan: RebuildPlan) -> RunFacts:
         base_digest=draft.base.workflow_digest if draft.base else None,
         plan=[(step.action, step.reason) for step in plan.steps],
         deadline_in_s=draft.deadline_s,
+        base_results=draft.base.results if draft.base else None,
     )

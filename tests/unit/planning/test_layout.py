@@ -1,5 +1,7 @@
 """From a plan to rows: what waits, what is ready, and answers that survive being kept."""
 
+import zlib
+
 from runengine_server.domain.ids import RunId
 from runengine_server.domain.states import RunStatus
 from runengine_server.service.messages import TriggerAnswer
@@ -44,3 +46,12 @@ def test_a_kept_answer_is_the_answer() -> None:
     assert [(s.step_id, s.action, s.reason, s.unknown_until) for s in kept.plan.steps] == [
         (s.step_id, s.action, s.reason, s.unknown_until) for s in plan.steps
     ]
+
+
+def test_a_short_answer_is_kept_as_it_is() -> None:
+    """An answer without a plan is a zlib stream too, as earlier versions read it, whose content is not compressed."""
+    kept = encode_answer(TriggerAnswer(run_id=RunId("r"), status=RunStatus.QUEUED, message="m" * 200))
+    assert b"m" * 200 in kept
+    assert b'"runId":"r"' in zlib.decompress(kept)
+    answer = decode_answer(kept)
+    assert (answer.run_id, answer.status, answer.message, answer.plan) == ("r", RunStatus.QUEUED, "m" * 200, None)

@@ -12,7 +12,7 @@ from runengine_server.domain.states import CacheMode
 from runengine_server.domain.workflow import StepDefinition, Workflow
 from runengine_server.planner.compiled import CompiledWorkflow, compile_workflow
 from runengine_server.ports.run_store import RunFacts
-from runengine_server.scheduler.run_contexts import RunContexts
+from runengine_server.scheduler.run_contexts import BASES_AT_HAND_MAX, RunContexts
 
 from .stage import SystemClock
 
@@ -84,6 +84,25 @@ async def test_results_are_found_by_step_id() -> None:
     """A base of another version is seen under this version's numbers; steps only one of them has are left out."""
     stored = Stored(FACTS, {OLD: version(OLD, "a", "b", "gone"), NEW: version(NEW, "new", "b", "a")}, RESULTS)
     assert await base_of(stored) == {1: RESULTS[StepNo(1)], 2: RESULTS[StepNo(0)]}
+
+
+async def test_results_at_hand_are_not_read() -> None:
+    """Whoever created the run in this process had the base's results: they are seen as stored ones would be."""
+    stored = Stored(FACTS, {OLD: version(OLD, "a", "b"), NEW: version(NEW, "b", "a")}, results={})
+    contexts = RunContexts(cast(Any, stored), stored, SystemClock(), 10)
+    contexts.prime(replace(FACTS, base_results={StepNo(0): result(0)}))
+    assert (await contexts.get([RUN]))[RUN].base == {1: result(0)}
+
+
+async def test_results_at_hand_are_few() -> None:
+    """Of many runs that wait only the newest keep their base's results; those of the others are read."""
+    stored = Stored(FACTS, {OLD: version(OLD, "a", "b"), NEW: version(NEW, "b", "a")}, results={StepNo(1): result(1)})
+    contexts = RunContexts(cast(Any, stored), stored, SystemClock(), 100)
+    runs = [RunKey(RUN + n) for n in range(BASES_AT_HAND_MAX + 1)]
+    for run in runs:
+        contexts.prime(replace(FACTS, run=run, base_results={StepNo(0): result(0)}))
+    found = await contexts.get(runs)
+    assert [found[run].base for run in runs] == [{0: result(1)}, *[{1: result(0)}] * BASES_AT_HAND_MAX]
 
 
 async def test_a_base_of_the_same_version_is_as_it_is() -> None:
