@@ -8,7 +8,7 @@ import asyncpg
 from runengine_server.adapters.postgres.database import Database
 from runengine_server.adapters.postgres.encoding import decode_body
 from runengine_server.adapters.postgres.queries import sql
-from runengine_server.adapters.postgres.run_store import produced_artifact
+from runengine_server.adapters.postgres.rows import produced_artifacts
 from runengine_server.domain.cache import (
     CacheAnswer,
     CacheEntry,
@@ -139,6 +139,6 @@ def _entry(query: CacheQuery, row: asyncpg.Record) -> CacheEntry:
         ),
         output=decode_body(row["body"], row["is_compressed"]),
         output_hash=row["output_hash"].hex(),
-        artifacts=tuple(produced_artifact(record) for record in row["artifacts"] or ()),
+        artifacts=produced_artifacts(row["artifacts"]),
         created_at=row["created_at"],
     )

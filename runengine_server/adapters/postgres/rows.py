@@ -1,8 +1,9 @@
 """Turns rows of the read queries into domain values."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
 import asyncpg
 import orjson
@@ -51,7 +52,7 @@ def run_row(row: asyncpg.Record) -> RunRow:
         base_run_id=run_id(row["base_id"]),
         root_run_id=run_id(row["root_id"]),
         trigger_payload=_json_object(row["payload"]),
-        change_request=_change_request(row),
+        change_request=change_request(row),
         labels=orjson.loads(row["labels"]),
         cancel_reason=row["cancel_reason"] or "",
         request_id=row["request_id"],
@@ -148,15 +149,27 @@ def artifact(
 
 def produced_artifact(row: asyncpg.Record) -> ProducedArtifact:
     """What a skill said of an artifact, from a row that carries its columns."""
-    return ProducedArtifact(
-        media_type=row["media_type"],
-        uri=row["uri"],
-        content_hash=row["content_hash"].hex(),
-        size_bytes=row["size_bytes"],
-        filename=row["filename"],
-        metadata=cast(JsonObject, decode_json(row["metadata"])),
-        made_from=tuple(cast("list[str]", decode_json(row["made_from"]))),
+    return _produced(
+        row["media_type"],
+        row["uri"],
+        row["content_hash"],
+        row["size_bytes"],
+        row["filename"],
+        row["metadata"],
+        row["made_from"],
     )
+
+
+def produced_artifacts(records: Sequence[Sequence[Any]] | None) -> tuple[ProducedArtifact, ...]:
+    """What a skill said of an output's artifacts, from an array of records with the same columns."""
+    return tuple(_produced(*record) for record in records or ())
+
+
+def change_request(row: asyncpg.Record) -> ChangeRequest | None:
+    """What an update asked for, from a row that carries its columns; None for other runs."""
+    if row["change_type"] is None:
+        return None
+    return ChangeRequest(type=row["change_type"], payload=_json_object(row["change_payload"]) or {})
 
 
 def run_id(value: object) -> RunId | None:
@@ -198,6 +211,20 @@ def duration_ms(started_at: datetime | None, ended_at: datetime | None) -> int |
     return max(0, (ended_at - started_at) // _MILLISECOND)
 
 
+def _produced(
+    media_type: str, uri: str, content_hash: bytes, size_bytes: int, filename: str, metadata: bytes, made_from: bytes
+) -> ProducedArtifact:
+    return ProducedArtifact(
+        media_type=media_type,
+        uri=uri,
+        content_hash=content_hash.hex(),
+        size_bytes=size_bytes,
+        filename=filename,
+        metadata=cast(JsonObject, decode_json(metadata)),
+        made_from=tuple(cast("list[str]", decode_json(made_from))),
+    )
+
+
 def _with_age(found: CacheDecision | None, age: timedelta | None) -> CacheDecision | None:
     """The decision of a hit with the age of what it reused; one that a plan made was recorded without."""
     if found is None or found.outcome is not CacheOutcome.HIT or found.age_s is not None or age is None:
@@ -207,12 +234,6 @@ def _with_age(found: CacheDecision | None, age: timedelta | None) -> CacheDecisi
 
 def _json_object(data: bytes | None) -> JsonObject | None:
     return None if data is None else cast(JsonObject, decode_json(data))
-
-
-def _change_request(row: asyncpg.Record) -> ChangeRequest | None:
-    if row["change_type"] is None:
-        return None
-    return ChangeRequest(type=row["change_type"], payload=_json_object(row["change_payload"]) or {})
 
 
 def _savings(row: asyncpg.Record) -> Savings | None:

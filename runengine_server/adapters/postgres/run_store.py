@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
 
 import asyncpg
 import orjson
@@ -13,10 +12,9 @@ from runengine_server.adapters.postgres.creation_arguments import creation_argum
 from runengine_server.adapters.postgres.database import Database
 from runengine_server.adapters.postgres.encoding import decode_body, decode_planned
 from runengine_server.adapters.postgres.queries import sql
-from runengine_server.domain.artifact import ProducedArtifact
+from runengine_server.adapters.postgres.rows import change_request, produced_artifacts
 from runengine_server.domain.base_run import BaseResult, BaseRun
 from runengine_server.domain.ids import RunId, RunKey, StepNo, Tenant, WorkflowDigest
-from runengine_server.domain.run import ChangeRequest
 from runengine_server.domain.states import CacheMode, FailurePolicy, OutputSource, RunStatus
 from runengine_server.ports.run_store import (
     CreatedRun,
@@ -70,7 +68,7 @@ class PostgresRunStore:
             workflow_name=row["workflow_name"],
             workflow_digest=WorkflowDigest(row["workflow_digest"].hex()),
             payload=orjson.loads(row["payload"]),
-            change=_change(row),
+            change=change_request(row),
             cache_mode=CacheMode(row["cache_mode"]),
             failure_policy=FailurePolicy(row["failure_policy"]),
             priority=row["priority"],
@@ -117,7 +115,7 @@ class PostgresRunStore:
         return {
             (row["run"], row["step"]): StoredOutput(
                 body=decode_body(row["body"], row["is_compressed"]),
-                artifacts=tuple(produced_artifact(a) for a in row["artifacts"] or ()),
+                artifacts=produced_artifacts(row["artifacts"]),
                 source=OutputSource(row["source"]),
             )
             for row in rows
@@ -135,20 +133,6 @@ class PostgresRunStore:
         ]
 
 
-def produced_artifact(record: Sequence[Any]) -> ProducedArtifact:
-    """An artifact from the record (media type, uri, hash, size, filename, metadata, made from)."""
-    media_type, uri, content_hash, size_bytes, filename, metadata, made_from = record
-    return ProducedArtifact(
-        media_type=media_type,
-        uri=uri,
-        content_hash=content_hash.hex(),
-        size_bytes=size_bytes,
-        filename=filename,
-        metadata=orjson.loads(metadata),
-        made_from=tuple(orjson.loads(made_from)),
-    )
-
-
 def _facts(row: asyncpg.Record) -> RunFacts:
     base_digest = row["base_digest"]
     return RunFacts(
@@ -159,15 +143,9 @@ def _facts(row: asyncpg.Record) -> RunFacts:
         workflow_digest=WorkflowDigest(row["workflow_digest"].hex()),
         cache_mode=CacheMode(row["cache_mode"]),
         payload=orjson.loads(row["payload"]),
-        change=_change(row),
+        change=change_request(row),
         base_run=row["base_run"],
         base_digest=None if base_digest is None else WorkflowDigest(base_digest.hex()),
         plan=[decode_planned(byte) for byte in row["plan"]],
         deadline_in_s=row["deadline_in_s"],
     )
-
-
-def _change(row: asyncpg.Record) -> ChangeRequest | None:
-    if row["change_type"] is None:
-        return None
-    return ChangeRequest(type=row["change_type"], payload=orjson.loads(row["change_payload"]))
