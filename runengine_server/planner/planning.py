@@ -111,6 +111,8 @@ class _Planner:
         self._redefined = changed_steps(base_compiled, self._compiled) if base else frozenset()
         self._affected = self._declared_impact()
         self._changed_payload = payload_changes(base.payload, request.payload) if base else []
+        # Looked up for each of up to 10,000 steps, several times.
+        self._modes = {reason: step_cache_mode(request.mode, reason) for reason in PlanReason}
 
     def plan(self) -> Planning:
         for level in self._steps_by_level():
@@ -157,7 +159,7 @@ class _Planner:
         certain = {step for step in affected if self._is_certain(step)}
         # of a step that executes whatever its input, that is wanted only to say how it differs from the base's
         wanted = [step for step in affected if step not in certain or step in self._results]
-        known = [step for step in wanted if all(self._producer(read) for read in self._reads(step))]
+        known = [step for step in wanted if self._is_all_read_bound(step)]
         same = {step for step in known if self._reads_what_base_read(step)}
         resolvable = [step for step in known if step not in same]
         yield from self._fetch(self._bound_reads([*suspects, *resolvable]))
@@ -236,13 +238,26 @@ class _Planner:
             return False
         if self._compiled.selectors[step].reads.is_run_read:
             return False
-        return all(self._producer(read) == self._base_producer(read) for read in self._reads(step))
+        for read in self._reads(step):
+            binding, result = self._planned[read].binding, self._results.get(read)
+            if binding is None or result is None:
+                return False
+            if binding.producer_step != result.producer_step or binding.producer_run != result.producer_run:
+                return False
+        return True
+
+    def _is_all_read_bound(self, step: StepNo) -> bool:
+        return all(self._planned[read].binding is not None for read in self._reads(step))
 
     def _reads_what_changed(self, step: StepNo) -> bool:
         reads = self._compiled.selectors[step].reads
-        return reads.is_change_read or any(
-            overlap(read, changed) for read in reads.trigger for changed in self._changed_payload
-        )
+        if reads.is_change_read:
+            return True
+        for read in reads.trigger:  # loops: `any` costs three times that, and there are 10,000 steps
+            for changed in self._changed_payload:
+                if overlap(read, changed):
+                    return True
+        return False
 
     def _find_changes(self, inputs: Mapping[StepNo, StepInput | Failure]) -> Generator[Question, Answer, None]:
         """Note where inputs differ from the base's, as far as both are known."""
@@ -279,7 +294,7 @@ class _Planner:
         )
 
     def _mode(self, step: StepNo) -> CacheMode:
-        return step_cache_mode(self._request.mode, self._affected[step])
+        return self._modes[self._affected[step]]
 
     def _reads(self, step: StepNo) -> tuple[StepNo, ...]:
         return self._compiled.reads[step]
@@ -290,10 +305,6 @@ class _Planner:
     def _producer(self, step: StepNo) -> Place | None:
         binding = self._planned[step].binding
         return (binding.producer_run, binding.producer_step) if binding else None
-
-    def _base_producer(self, step: StepNo) -> Place | None:
-        result = self._results.get(step)
-        return (result.producer_run, result.producer_step) if result else None
 
     def _resolve(self, step: StepNo, run_id: RunId) -> StepInput | Failure:
         scope = RunScope(

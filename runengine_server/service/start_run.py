@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
 
+import anyio.to_thread
+
 from runengine_server.domain.base_run import BaseRun
 from runengine_server.domain.caller import Caller
 from runengine_server.domain.errors import ChangedError, PreconditionError, RunEngineError
@@ -26,7 +28,7 @@ from runengine_server.service.estimates import History, estimated
 from runengine_server.service.message_size import fitting_plan
 from runengine_server.service.messages import TriggerAnswer
 from runengine_server.service.new_run import encode_answer, lay_out, repeated_answer
-from runengine_server.service.planning import make_plan
+from runengine_server.service.planning import PLANNED_INLINE_STEPS_MAX, make_plan
 from runengine_server.service.skill_inputs import PlannedRun, check_inputs
 from runengine_server.service.workflow_catalogue import WorkflowCatalogue
 
@@ -202,7 +204,10 @@ def _listed(pointers: Sequence[str]) -> str:
 async def _store(
     start: StartRuns, call: StartCall, draft: Draft, plan: RebuildPlan, answer: TriggerAnswer
 ) -> TriggerAnswer:
-    new = _new_run(start, call, draft, plan, answer)
+    if len(plan.steps) > PLANNED_INLINE_STEPS_MAX:
+        new = await anyio.to_thread.run_sync(_new_run, start, call, draft, plan, answer)
+    else:
+        new = _new_run(start, call, draft, plan, answer)
     created = await start.store.create(new)
     if not isinstance(created, CreatedRun):
         return repeated_answer(created, call.key)
