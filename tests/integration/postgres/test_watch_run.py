@@ -229,11 +229,12 @@ async def test_snapshot_in_parts(world: World, monkeypatch: pytest.MonkeyPatch) 
     assert snapshots[-1].sequence == messages[-1].sequence > 0
 
 
-async def test_heartbeat(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While nothing happens bookmarks come, each confirming the sequence."""
-    monkeypatch.setattr(watch_module, "HEARTBEAT_S_MIN", 0.01)
+@pytest.mark.parametrize(("bound", "requested_s"), [("HEARTBEAT_S_MIN", 0.0), ("HEARTBEAT_S_MAX", 600.0)])
+async def test_heartbeat(world: World, monkeypatch: pytest.MonkeyPatch, bound: str, requested_s: float) -> None:
+    """While nothing happens bookmarks come, each confirming the sequence, as often as the bounds allow at most."""
+    monkeypatch.setattr(watch_module, bound, 0.01)
     made = await world.create(wide(1))
-    async with aclosing(watching(world, made, heartbeat_interval_s=0.01)) as messages:
+    async with aclosing(watching(world, made, heartbeat_interval_s=requested_s)) as messages:
         first, second, third = [await take(messages) for _ in range(3)]
     assert isinstance(first.kind, WatchSnapshot)
     assert isinstance(second.kind, WatchBookmark)
