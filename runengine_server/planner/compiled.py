@@ -3,8 +3,9 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
-from runengine_server.domain.ids import StepId, StepNo
+from runengine_server.domain.ids import StepId, StepNo, WorkflowDigest
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.workflow import ALL_STEPS, ChangeRule, Workflow
 from runengine_server.planner.graph import (
@@ -74,6 +75,13 @@ class SelectorCompiler:
         if compiled is None:
             compiled = self._compiled[text] = compile_selector(template)
         return compiled
+
+
+class CompiledWorkflows(Protocol):
+    """Where compiled workflows come from."""
+
+    async def compiled(self, digest: WorkflowDigest) -> CompiledWorkflow:
+        """The workflow with this digest, ready to use."""
 
 
 def compile_workflow(workflow: Workflow) -> CompiledWorkflow:

@@ -2,6 +2,7 @@
 
 from random import Random
 
+from runengine_server.planner.compiled import CompiledWorkflows
 from runengine_server.ports.clock import Clock
 from runengine_server.ports.observer import Observer
 from runengine_server.ports.output_cache import OutputCache
@@ -13,7 +14,7 @@ from runengine_server.ports.step_queue import EngineRegistry, StepQueue
 from runengine_server.scheduler.attempt import AttemptRunner
 from runengine_server.scheduler.preparation import Preparation
 from runengine_server.scheduler.reporting import Reporting
-from runengine_server.scheduler.run_contexts import CompiledWorkflows, RunContexts
+from runengine_server.scheduler.run_contexts import RunContexts
 from runengine_server.scheduler.scheduler import Scheduler
 from runengine_server.scheduler.settings import SchedulerSettings
 from runengine_server.scheduler.skill_gates import SkillGates

@@ -3,12 +3,11 @@
 from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from runengine_server.domain.base_run import BaseResult
-from runengine_server.domain.ids import RunKey, StepNo, WorkflowDigest
+from runengine_server.domain.ids import RunKey, StepNo
 from runengine_server.domain.json_value import JsonObject, JsonValue
-from runengine_server.planner.compiled import CompiledWorkflow
+from runengine_server.planner.compiled import CompiledWorkflow, CompiledWorkflows
 from runengine_server.planner.step_input import change_value
 from runengine_server.planner.version_match import comparable_results
 from runengine_server.ports.clock import Clock
@@ -16,13 +15,6 @@ from runengine_server.ports.run_store import RunFacts, RunStore
 
 # Of runs that wait for their first lease: a base's results take up to 4 MB, and reading them again 30 ms.
 BASES_AT_HAND_MAX = 16
-
-
-class CompiledWorkflows(Protocol):
-    """Where compiled workflows come from."""
-
-    async def compiled(self, digest: WorkflowDigest) -> CompiledWorkflow:
-        """The workflow with this digest, ready to use."""
 
 
 @dataclass(slots=True, kw_only=True)

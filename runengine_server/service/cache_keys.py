@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runengine_server.domain.errors import FieldViolation, InvalidError
+from runengine_server.planner.compiled import CompiledWorkflows
 from runengine_server.ports.cache_admin import CacheAdmin
-from runengine_server.service.run_lookup import CompiledWorkflows
 
 _KEY = re.compile(r"([a-z][a-z0-9_.-]{0,127}):([a-z][a-z0-9_]{0,63}):([0-9a-f]{64})")
 

@@ -2,27 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 from uuid import UUID
 
 from runengine_server.domain.caller import Caller
 from runengine_server.domain.errors import NotFoundError
-from runengine_server.domain.ids import RunId, StepId, StepNo, WorkflowDigest
+from runengine_server.domain.ids import RunId, StepId, StepNo
 from runengine_server.domain.run import Run, Step
 from runengine_server.domain.states import StepStatus
-from runengine_server.planner.compiled import CompiledWorkflow
+from runengine_server.planner.compiled import CompiledWorkflow, CompiledWorkflows
 from runengine_server.ports.lineage_reader import LineageReader
 from runengine_server.ports.progress import ProgressBoard
 from runengine_server.ports.run_reader import RunIdentity, RunReader, RunRow
 from runengine_server.ports.run_store import RunStore
 from runengine_server.ports.step_history import StepHistory
-
-
-class CompiledWorkflows(Protocol):
-    """Where compiled workflows come from."""
-
-    async def compiled(self, digest: WorkflowDigest) -> CompiledWorkflow:
-        """The workflow with this digest, ready to use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
