@@ -73,6 +73,8 @@ class PostgresRunReader:
         if where.base_run_id is not None:
             query = "runs_find_based"
             arguments.append(where.base_run_id)
+        elif where.statuses and not any(status.is_terminal for status in where.statuses):
+            query = "open_runs_find"
         async with self._database.snapshot() as connection:
             keys = [row["run"] for row in await connection.fetch(sql(query), *arguments)]
             if not keys:

@@ -16,6 +16,7 @@ from runengine_server.adapters.postgres.run_store import PostgresRunStore
 from runengine_server.adapters.postgres.step_history import NEWER_RUNS_MAX, PostgresStepHistory
 from runengine_server.adapters.postgres.step_queue import PostgresEngineRegistry, PostgresStepQueue
 from runengine_server.domain.ids import StepId, StepNo
+from runengine_server.domain.states import RunStatus
 from runengine_server.ports.run_reader import RunFilter, RunIdentity
 from runengine_server.ports.step_history import MissedStep
 
@@ -226,4 +227,22 @@ async def test_explanations_read_by_index(driven: HandDriven, is_analysed: bool)
         assert len(database.plans) > 6
         walks = [plan for plan in database.plans if "workflow_name = $" in plan]
         assert walks and all("runs_by_workflow" in plan for plan in walks)
+        assert not database.scanned()
+
+
+@pytest.mark.parametrize("is_analysed", [False, True])
+async def test_open_runs_are_found_in_the_queue(driven: HandDriven, is_analysed: bool) -> None:
+    """Runs that have not ended are listed from the newest down by way of the queue, however many have ended since."""
+    if is_analysed:
+        await driven.database.fetch("ANALYZE")
+    first = await driven.started(wide(2))
+    second = await driven.started(wide(2), CreateOptions(request_id="second"))
+    unended = RunFilter(statuses=(RunStatus.QUEUED, RunStatus.RUNNING))
+    async with explained(driven.url, PINNED_PLANS) as database:
+        reader = PostgresRunReader(database)
+        found = await reader.runs(TENANT, unended, before=None, limit=5)
+        assert [row.run.id for row in found] == [second.run_id, first.run_id]
+        assert [row.run.id for row in await reader.runs(TENANT, unended, before=second.key, limit=5)] == [first.run_id]
+        walks = [plan for plan in database.plans if "SELECT DISTINCT q.run" in plan]
+        assert walks and all("using runs_pkey" in plan and "runs_by_" not in plan for plan in walks)
         assert not database.scanned()

@@ -37,6 +37,32 @@ WHERE r.tenant = $1::text
 ORDER BY r.run DESC
 LIMIT $9::integer
 
+-- name: open_runs_find
+-- As runs_find, for statuses of runs that have not ended. Each has steps in the queue, so this walks the queue from $2 down
+-- and not the runs that have ended since; a lateral with a limit keeps each run a probe of its primary key.
+SELECT o.run
+FROM (
+    SELECT DISTINCT q.run FROM step_queue AS q
+    WHERE q.run < coalesce($2::bigint, 9223372036854775807)
+    ORDER BY q.run DESC
+) AS o
+CROSS JOIN LATERAL (
+    SELECT r.tenant, r.workflow_name, r.labels, r.created_at, r.trigger_type, p.status
+    FROM runs AS r
+    JOIN run_progress AS p ON p.run = r.run
+    WHERE r.run = o.run
+    LIMIT 1
+) AS r
+WHERE r.tenant = $1::text
+    AND ($3::text = '' OR r.workflow_name = $3)
+    AND r.status = ANY ($4::smallint[])
+    AND ($5::jsonb = '{}' OR r.labels @> $5)
+    AND ($6::timestamptz IS NULL OR r.created_at >= $6)
+    AND ($7::timestamptz IS NULL OR r.created_at < $7)
+    AND ($8::smallint IS NULL OR r.trigger_type = $8)
+ORDER BY o.run DESC
+LIMIT $9::integer
+
 -- name: runs_find_based
 -- As runs_find, for the runs directly based on one; walks runs_by_base.
 SELECT r.run
