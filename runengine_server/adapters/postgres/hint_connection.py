@@ -10,7 +10,7 @@ from runengine_server.adapters.postgres.database import COMMAND_TIMEOUT_S, CONNE
 
 CHANNEL = "runengine"
 
-LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 """What a connection that fails raises; the caller connects again."""
 
 _SERVER_SETTINGS = {
