@@ -11,21 +11,27 @@ from runengine_server.ports.run_store import NewRun
 Row = tuple[object, ...]
 
 
-def creation_arguments(batch: Sequence[NewRun]) -> list[Sequence[Row]]:
+def creation_arguments(batch: Sequence[NewRun]) -> list[Sequence[object]]:
     """The arguments of the SQL function `runs_create`, in the order of its parameters."""
     kept: list[Row] = []
     reused: list[Row] = []
     for place, new in enumerate(batch, 1):
         if new.reused:
             _add_reused(place, new, kept, reused)
-    return [[_run_row(new) for new in batch], kept, reused]
+    return [
+        [_run_row(new) for new in batch],
+        [new.payload for new in batch],
+        [orjson.dumps(new.change.payload) if new.change else None for new in batch],
+        kept,
+        reused,
+    ]
 
 
 def _run_row(new: NewRun) -> Row:
     return (
         new.id, new.tenant, new.workflow_name, new.workflow_version, bytes.fromhex(new.workflow_digest),
-        len(new.plan), int(new.trigger_type), int(new.cache_mode), new.priority, int(new.failure_policy), new.payload,
-        new.change.type if new.change else None, orjson.dumps(new.change.payload) if new.change else None,
+        len(new.plan), int(new.trigger_type), int(new.cache_mode), new.priority, int(new.failure_policy),
+        new.change.type if new.change else None,
         new.base_run, new.root_run, bytes([encode_planned(step.action, step.reason) for step in new.plan]),
         orjson.dumps(dict(new.labels)).decode() if new.labels else "{}", new.principal,
         None if new.deadline_s is None else round(new.deadline_s * 1000),

@@ -3,9 +3,9 @@
 
 CREATE TYPE new_run AS (
     id uuid, tenant text, workflow_name text, workflow_version text, workflow_digest bytea, steps_total smallint,
-    trigger_type smallint, cache_mode smallint, priority smallint, failure_policy smallint, payload bytea,
-    change_type text, change_payload bytea, base_run bigint, root_run bigint, plan bytea, labels jsonb, principal text,
-    deadline_ms bigint, rpc text, request_id text, request_digest bytea, response bytea,
+    trigger_type smallint, cache_mode smallint, priority smallint, failure_policy smallint, change_type text,
+    base_run bigint, root_run bigint, plan bytea, labels jsonb, principal text, deadline_ms bigint,
+    rpc text, request_id text, request_digest bytea, response bytea,
     waiting_for smallint[], ready_steps smallint[], ready_timeouts_ms integer[], skipped smallint
 );
 COMMENT ON TYPE new_run IS
@@ -19,7 +19,7 @@ CREATE TYPE reused_step AS (
 );
 
 CREATE FUNCTION runs_create(
-    new_runs new_run[], kept kept_steps[], reused reused_step[],
+    new_runs new_run[], payloads bytea[], change_payloads bytea[], kept kept_steps[], reused reused_step[],
     OUT run bigint[], OUT earlier_digest bytea[], OUT earlier_response bytea[]
 )
 LANGUAGE plpgsql AS $$
@@ -27,6 +27,7 @@ LANGUAGE plpgsql AS $$
 -- Creates runs, all or (for a request id that exists) nothing of each: the run, its first events, its reused results and
 -- its ready steps. For a request id already used the run is 0, and that request's digest and response are returned; the
 -- arrays of those are NULL when no run has one. The first events of a run are numbered here, all later ones by moves_apply.
+-- Payloads, up to 1 MiB each, are no part of the rows: every statement that reads those copies them.
 DECLARE
     at CONSTANT timestamptz := clock_timestamp();
     total CONSTANT integer := cardinality(new_runs);
@@ -66,9 +67,10 @@ BEGIN
     )
     SELECT
         runs_create.run[c.ordinality], c.id, c.tenant, c.workflow_name, c.workflow_version, c.workflow_digest,
-        c.steps_total, c.trigger_type, c.cache_mode, c.priority, c.failure_policy, c.payload, c.change_type,
-        c.change_payload, c.base_run, coalesce(c.root_run, runs_create.run[c.ordinality]), c.plan, c.labels,
-        c.request_id, c.principal, at + c.deadline_ms * interval '1 millisecond', at
+        c.steps_total, c.trigger_type, c.cache_mode, c.priority, c.failure_policy, payloads[c.ordinality],
+        c.change_type, change_payloads[c.ordinality], c.base_run,
+        coalesce(c.root_run, runs_create.run[c.ordinality]), c.plan, c.labels, c.request_id, c.principal,
+        at + c.deadline_ms * interval '1 millisecond', at
     FROM unnest(new_runs) WITH ORDINALITY AS c
     WHERE runs_create.run[c.ordinality] > 0;
 

@@ -6,7 +6,7 @@ FROM installation;
 -- name: runs_create
 -- A batch of runs, each created whole or (run 0) answered from its earlier request.
 SELECT run, earlier_digest, earlier_response
-FROM runs_create($1::new_run[], $2::kept_steps[], $3::reused_step[]);
+FROM runs_create($1::new_run[], $2::bytea[], $3::bytea[], $4::kept_steps[], $5::reused_step[]);
 
 -- name: request_find
 -- What was answered to a request id before.
