@@ -57,7 +57,7 @@ class EventTail:
         # The youngest read that came to the end, by number.
         self._end_seen_by = 0
         self._reading: anyio.Event | None = None
-        self._pages: SharedReads[int, EventPage] = SharedReads()
+        self._earlier: SharedReads[int, EventsRead] = SharedReads()
 
     def now(self) -> int:
         """What `read` takes as `since`: a moment, told by the reads that had begun."""
@@ -78,8 +78,7 @@ class EventTail:
                 if first <= after < self._end:
                     return self._known(after)
                 if after < first:
-                    page = await self._pages.read(after, lambda: self._page(after))
-                    return self._told(tuple(map(ToldEvent, page.events)), page.last_sequence, page.status)
+                    return await self._earlier.read(after, lambda: self._read_earlier(after))
                 if self._end_seen_by > since:
                     return self._told((), self._last_sequence, self._status)
             if self._reading is not None:
@@ -94,6 +93,10 @@ class EventTail:
             events = tuple(self._events[start : start + EVENTS_PER_MESSAGE_MAX])
             made = self._made[after] = self._told(events, self._last_sequence, self._status)
         return made
+
+    async def _read_earlier(self, after: int) -> EventsRead:
+        page = await self._page(after)
+        return self._told(tuple(map(ToldEvent, page.events)), page.last_sequence, page.status)
 
     async def _read_on(self, after: int) -> None:
         """Read what follows the end, or the place of a watcher that is far ahead of it."""
