@@ -29,7 +29,7 @@ ENGINES = 4
 RUNS = 150
 ENDS_S_MAX = 60.0
 HAPPENS = (
-    "led at once", "led", "followed", "found", "ended meanwhile", "lease lost", "filed", "not filed", "retried",
+    "led at once", "led", "followed", "found", "ended meanwhile", "filed", "not filed", "retried",
     "failed", "cancelled", "late", "reaped", "removed",
 )  # fmt: skip
 

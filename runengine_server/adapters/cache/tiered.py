@@ -19,9 +19,6 @@ WAITING_BYTES_MAX = 64 * 1024 * 1024
 
 _BATCH_MAX = 500
 
-# Nobody waits for a hot write, and a round trip for each step of a chain costs a fifth of the engine's time.
-_LINGER_S = 0.02
-
 
 class HotOutputCache(OutputCache, Protocol):
     """A hot tier: answers None as the reason of a miss unless it holds an entry of another fingerprint."""
@@ -89,8 +86,6 @@ class TieredOutputCache:
     async def run(self) -> None:
         """Write to the hot tier until cancelled."""
         while True:
-            await self.writes.arrival()
-            await asyncio.sleep(_LINGER_S)
             batch = await self._confirmed(await self.writes.take(_BATCH_MAX))
             if stores := [(write.entry, write.ttl_s) for write in batch if not write.is_promotion]:
                 await self._hot.store(stores)

@@ -45,15 +45,11 @@ class WriteQueue:
             self._arrived.set()
             self._settled.clear()
 
-    async def arrival(self) -> None:
-        """Return when a write waits; what was taken before counts as done."""
+    async def take(self, entries_max: int) -> list[HotWrite]:
+        """Wait for writes and remove up to `entries_max` of them; what was taken before counts as done."""
         if not self._waiting:
             self._settled.set()
         await self._arrived.wait()
-
-    async def take(self, entries_max: int) -> list[HotWrite]:
-        """Wait for writes and remove up to `entries_max` of them; what was taken before counts as done."""
-        await self.arrival()
         taken = [self._remove_oldest() for _ in range(min(entries_max, len(self._waiting)))]
         if not self._waiting:
             self._arrived.clear()

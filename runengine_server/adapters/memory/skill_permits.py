@@ -1,4 +1,4 @@
-"""Permits of limited skills in memory, by the rules of migrations/0011_skill_permits.sql; for tests and simulation."""
+"""Permits of limited skills in memory, by the rules of migrations/0010_skill_permits.sql; for tests and simulation."""
 
 from collections.abc import Callable, Sequence
 

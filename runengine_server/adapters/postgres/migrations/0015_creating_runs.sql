@@ -1,4 +1,4 @@
--- How a run begins, at less cost: rows of composite types, each table written by one statement (see 0012_moves.sql for what
+-- How a run begins, at less cost: rows of composite types, each table written by one statement (see 0011_moves.sql for what
 -- that saves), no UPDATE of what was just inserted, and what a run keeps of its base copied here instead of sent.
 
 CREATE TYPE new_run AS (
