@@ -130,9 +130,12 @@ async def test_event_reads_go_straight_to_the_place(world: World) -> None:
     """A page's events come from the index in their order, and what they refer to by primary key."""
     nodes = await generic_plan(world, "events_read", "1, 0, 200")
     conditions = {
-        str(node["Relation Name"]).rstrip("0123456789").rstrip("_"): str(node["Index Cond"])
+        # a bitmap scan of an index names no relation
+        str(node.get("Relation Name", str(node["Index Name"]).removesuffix("_pkey")))
+        .rstrip("0123456789")
+        .rstrip("_"): str(node["Index Cond"])
         for node in nodes
-        if "Index Cond" in node and "Relation Name" in node
+        if "Index Cond" in node
     }
     assert "run = " in conditions["run_events"]
     assert "sequence >" in conditions["run_events"]
