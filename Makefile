@@ -1,8 +1,10 @@
 # RunEngine. `make` lists the targets; `make demo` and `make test` need Python 3.11 or newer and nothing else.
-# PYTHON=… names the Python of the environment, GRPC_ADDRESS=… moves `make dev`, ARGS=… goes to pytest.
+# PYTHON=… names the Python of the environment, GRPC_ADDRESS, HTTP_ADDRESS and OPS_ADDRESS move `make dev`, ARGS=… goes to pytest.
 
 PY := .venv/bin/python
 GRPC_ADDRESS ?= 127.0.0.1:50051
+HTTP_ADDRESS ?= 127.0.0.1:3001
+OPS_ADDRESS ?= 127.0.0.1:3002
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -18,7 +20,7 @@ demo: ## Build a campaign and change its music, on PostgreSQL and Valkey of its 
 
 dev: ## Keep databases, campaign skills and engine running until Ctrl-C
 	@.ci/environment.sh demo
-	@exec $(PY) -m examples.campaign.dev --grpc-address $(GRPC_ADDRESS)
+	@exec $(PY) -m examples.campaign.dev --grpc-address $(GRPC_ADDRESS) --http-address $(HTTP_ADDRESS) --ops-address $(OPS_ADDRESS)
 
 test: check ## Every check and every test; the last line is pytest's
 	@$(PY) -m pytest $(ARGS)

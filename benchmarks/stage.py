@@ -47,6 +47,8 @@ def set_environment(databases: Databases, settings: Mapping[str, str]) -> None:
         REDIS_URL=databases.redis_url,
         RUNENGINE_ANONYMOUS="true",
         RUNENGINE_GRPC_ADDRESS="127.0.0.1:0",
+        RUNENGINE_HTTP_ADDRESS="127.0.0.1:0",
+        RUNENGINE_OPS_ADDRESS="127.0.0.1:0",
         **settings,
     )
 

@@ -42,10 +42,15 @@ from runengine_server.adapters.tokens.static_tokens import StaticTokens
 from runengine_server.adapters.valkey.output_cache import open_valkey_cache
 from runengine_server.config import ConfigurationError, Settings
 from runengine_server.domain.errors import UnavailableError
+from runengine_server.http.app import http_app
+from runengine_server.http.ops import ops_app
+from runengine_server.http.server import HttpServer
+from runengine_server.http.settings import HttpSettings
 from runengine_server.ports.authenticator import Authenticator
 from runengine_server.ports.observer import Observer
 from runengine_server.ports.output_cache import OutputCache
 from runengine_server.ports.skill_runner import SkillRunner
+from runengine_server.rpc.bind import check_bind
 from runengine_server.rpc.server import RpcServer
 from runengine_server.rpc.settings import RpcSettings, TlsFiles
 from runengine_server.scheduler.assembly import assemble_scheduler
@@ -66,6 +71,8 @@ from runengine_server.workflow_directory import register_workflow_dir
 
 PARTITIONS_S = 60.0
 FLUSH_S = 0.5
+HTTP_STOP_S = 1.0
+"""What was being answered has been by then: draining is one for all surfaces."""
 
 
 class SystemClock:
@@ -82,11 +89,13 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """A running server: its use cases, its scheduler and, once it serves, its port."""
+    """A running server: its use cases, its scheduler and, once it serves, its ports."""
 
     services: UseCases
     scheduler: Scheduler
     rpc: RpcServer
+    http: HttpServer
+    ops: HttpServer
 
 
 @asynccontextmanager
@@ -139,6 +148,15 @@ async def run_engine(
             authenticator=authenticator or _authenticator(settings),
             settings=_rpc_settings(settings),
         )
+        http_settings = _http_settings(settings)
+        check_bind(
+            http_settings.address,
+            has_auth=http_settings.has_auth,
+            has_tls=http_settings.tls is not None,
+            insecure_plaintext=http_settings.insecure_plaintext,
+        )
+        http = HttpServer(http_app(services, rpc, http_settings), http_settings.address, tls=http_settings.tls)
+        ops = HttpServer(ops_app(console_url=http.url), settings.ops_address)
         await stack.enter_async_context(
             _running(
                 shared.store.creations.run,
@@ -153,13 +171,17 @@ async def run_engine(
         # Inside the rest: its last words, at the end, still reach other engines and the hot cache.
         await stack.enter_async_context(_scheduling(scheduler, signals.hints))
         await rpc.start()
+        await http.start()
+        await ops.start()
         await rpc.set_serving(is_serving=True)
         try:
-            yield Engine(services=services, scheduler=scheduler, rpc=rpc)
+            yield Engine(services=services, scheduler=scheduler, rpc=rpc, http=http, ops=ops)
         finally:
             with anyio.CancelScope(shield=True):
                 await scheduler.drain()
                 await rpc.drain(settings.drain_s)
+                await http.stop(HTTP_STOP_S)
+                await ops.stop(HTTP_STOP_S)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,14 +305,27 @@ def _database(settings: Settings, connections_max: int, server_settings: Mapping
     )
 
 
-def _rpc_settings(settings: Settings) -> RpcSettings:
-    tls = None
+def _tls(settings: Settings) -> TlsFiles | None:
     if settings.tls_cert and settings.tls_key:
-        tls = TlsFiles(certificate_chain=settings.tls_cert, private_key=settings.tls_key)
+        return TlsFiles(certificate_chain=settings.tls_cert, private_key=settings.tls_key)
+    return None
+
+
+def _http_settings(settings: Settings) -> HttpSettings:
+    return HttpSettings(
+        address=settings.http_address,
+        has_auth=not settings.anonymous,
+        tls=_tls(settings),
+        insecure_plaintext=settings.insecure_plaintext,
+        cors_origins=[origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()],
+    )
+
+
+def _rpc_settings(settings: Settings) -> RpcSettings:
     return RpcSettings(
         address=settings.grpc_address,
         has_auth=not settings.anonymous,
-        tls=tls,
+        tls=_tls(settings),
         insecure_plaintext=settings.insecure_plaintext,
         has_reflection=settings.reflection,
         watches_max=settings.watches_max,

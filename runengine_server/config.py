@@ -41,6 +41,15 @@ class Settings(BaseSettings):
     statement_cache_size: Annotated[int, Field(ge=0, description="0 behind PgBouncer in transaction mode")] = 200
 
     grpc_address: Annotated[str, Field(description="host:port (port 0: any free) or unix:/path")] = "127.0.0.1:50051"
+    http_address: Annotated[str, Field(description="HTTP, events and console: host:port (port 0: any free)")] = (
+        "127.0.0.1:3001"
+    )
+    ops_address: Annotated[
+        str, Field(description="health and metrics, without tokens: host:port (port 0: any free); bind it privately")
+    ] = "127.0.0.1:3002"
+    cors_origins: Annotated[
+        str, Field(description="origins whose pages may call over HTTP, such as https://app.example,https://…")
+    ] = ""
     reflection: Annotated[bool, Field(description="serve gRPC reflection")] = False
     tls_cert: Annotated[Path | None, Field(description="PEM certificate chain of the server")] = None
     tls_key: Annotated[Path | None, Field(description="PEM private key of the server")] = None

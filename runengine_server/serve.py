@@ -11,7 +11,7 @@ from runengine_server.adapters.telemetry.log_observer import LogObserver
 from runengine_server.adapters.telemetry.logging_setup import LogFormat, logging_to
 from runengine_server.adapters.tokens.static_tokens import StaticTokens, dev_token
 from runengine_server.adapters.tokens.tokens_file import TokensFileError
-from runengine_server.app import SystemClock, run_engine
+from runengine_server.app import Engine, SystemClock, run_engine
 from runengine_server.config import ConfigurationError, Settings
 from runengine_server.domain.errors import RunEngineError
 from runengine_server.garbage import collect_rarely
@@ -47,20 +47,23 @@ async def _serve(settings: Settings, observer: LogObserver, *, is_development: b
     token = dev_token() if is_development and settings.tokens_file is None else None
     authenticator = StaticTokens.for_development(token) if token else None
     async with run_engine(settings, log=observer, authenticator=authenticator) as engine:
-        _announce(settings, engine.rpc.port, token)
+        _announce(settings, engine, token)
         await stop.wait()
         _log.info("draining")
 
 
-def _announce(settings: Settings, port: int, token: str | None) -> None:
+def _announce(settings: Settings, engine: Engine, token: str | None) -> None:
     address = settings.grpc_address
     if not address.startswith("unix:"):
-        address = f"{address.rpartition(':')[0]}:{port}"
+        address = f"{address.rpartition(':')[0]}:{engine.rpc.port}"
     if token is not None:
         # For people and scripts: lines to paste into a shell.
         print(f"export DATABASE_URL='{settings.database_url}'")  # noqa: T201
         print(f"export REDIS_URL='{settings.redis_url or ''}'")  # noqa: T201
         print(f"export RUNENGINE_TARGET={address}")  # noqa: T201
+        print(f"export RUNENGINE_URL={engine.http.url}")  # noqa: T201
         print(f"export TOKEN={token}")  # noqa: T201
+    print(f"HTTP and console on {engine.http.url}")  # noqa: T201
+    print(f"Health and metrics on {engine.ops.url}")  # noqa: T201
     print(f"RunEngine is listening on {address}", flush=True)  # noqa: T201
     sys.stdout.flush()

@@ -33,11 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     env_file: Path = options.folder / "env"
     try:
-        status = _run(options.folder.resolve(), options.grpc_address, env_file)
+        status = _run(options, env_file)
     except (ChildError, EmbeddedError) as error:
         sys.stderr.write(f"dev: {error}\n")
         if "cannot bind" in str(error):
-            sys.stderr.write("dev: choose another address: make dev GRPC_ADDRESS=127.0.0.1:50052\n")
+            sys.stderr.write(
+                "dev: choose other addresses: "
+                "make dev GRPC_ADDRESS=127.0.0.1:0 HTTP_ADDRESS=127.0.0.1:0 OPS_ADDRESS=127.0.0.1:0\n"
+            )
         status = EXIT_UNUSABLE
     except KeyboardInterrupt:
         _say("\nstopped")
@@ -47,14 +50,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(status)
 
 
-def _run(folder: Path, grpc_address: str, env_file: Path) -> int:
+def _run(arguments: argparse.Namespace, env_file: Path) -> int:
+    folder = arguments.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     data_dir = _data_dir(folder)
     options = StackOptions(
         artifact_dir=folder / "artifacts",
         data_dir=data_dir,
         urls={name: url for name in ("DATABASE_URL", "REDIS_URL") if (url := os.environ.get(name))},
-        grpc_address=grpc_address,
+        grpc_address=arguments.grpc_address,
+        http_address=arguments.http_address,
+        ops_address=arguments.ops_address,
         engine_settings={name: value for name, value in os.environ.items() if name.startswith("RUNENGINE_")},
     )
     with campaign_stack(
@@ -104,6 +110,7 @@ def _exports(stack: CampaignStack) -> str:
         "REDIS_URL": stack.redis_url,
         "TOKEN": stack.token,
         "RUNENGINE_TARGET": stack.target,
+        "RUNENGINE_URL": stack.url,
     }
     return "".join(f"export {name}={quote(value)}\n" for name, value in values.items())
 
@@ -124,6 +131,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m examples.campaign.dev", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--folder", type=Path, default=REPOSITORY / ".dev", help="what is kept lies here")
     parser.add_argument("--grpc-address", default="127.0.0.1:50051", help="host:port; port 0 takes a free one")
+    parser.add_argument("--http-address", default="127.0.0.1:3001", help="of HTTP and the console")
+    parser.add_argument("--ops-address", default="127.0.0.1:3002", help="of health and metrics")
     return parser
 
 

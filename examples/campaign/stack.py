@@ -16,6 +16,7 @@ from runengine_server.adapters.embedded import start_embedded
 
 _SKILLS_READY = "campaign skills listening on "
 _ENGINE_READY = "RunEngine is listening on "
+_URL_LINE = "export RUNENGINE_URL="
 _TOKEN_LINE = "export TOKEN="
 
 
@@ -29,6 +30,8 @@ class StackOptions:
     urls: dict[str, str] = field(default_factory=dict, repr=False)
     """DATABASE_URL and REDIS_URL of servers to use; what is not named is embedded."""
     grpc_address: str = "127.0.0.1:0"
+    http_address: str = "127.0.0.1:0"
+    ops_address: str = "127.0.0.1:0"
     engine_settings: dict[str, str] = field(default_factory=dict)
     """Environment variables of the engine, over all others; skill targets among them come before the campaign's."""
 
@@ -38,6 +41,7 @@ class CampaignStack:
     """Everything runs."""
 
     target: str
+    url: str
     token: str = field(repr=False)
     database_url: str
     redis_url: str = field(repr=False)
@@ -79,10 +83,11 @@ def campaign_stack(
         engine = stack.enter_context(_engine(options, urls, skills_address, on_line))
         told = engine.wait_for(lambda line: line.startswith(_ENGINE_READY))
         target = told[-1].removeprefix(_ENGINE_READY)
-        token = next(line.removeprefix(_TOKEN_LINE) for line in told if line.startswith(_TOKEN_LINE))
+        token, url = (_told(told, start) for start in (_TOKEN_LINE, _URL_LINE))
         on_started(f"RunEngine, schema migrated, on {target}", monotonic() - since)
         yield CampaignStack(
             target=target,
+            url=url,
             token=token,
             database_url=urls["DATABASE_URL"],
             redis_url=urls["REDIS_URL"],
@@ -90,6 +95,10 @@ def campaign_stack(
             engine=engine,
             skills=skills,
         )
+
+
+def _told(lines: list[str], start: str) -> str:
+    return next(line.removeprefix(start) for line in lines if line.startswith(start))
 
 
 def _databases(stack: ExitStack, options: StackOptions) -> tuple[dict[str, str], str]:
@@ -113,7 +122,12 @@ def _skills(options: StackOptions, on_line: Callable[[str, str], None]) -> Child
 def _engine(
     options: StackOptions, urls: dict[str, str], skills_address: str, on_line: Callable[[str, str], None]
 ) -> Child:
-    settings = {"RUNENGINE_GRPC_ADDRESS": options.grpc_address, "RUNENGINE_LOG_FORMAT": "console"}
+    settings = {
+        "RUNENGINE_GRPC_ADDRESS": options.grpc_address,
+        "RUNENGINE_HTTP_ADDRESS": options.http_address,
+        "RUNENGINE_OPS_ADDRESS": options.ops_address,
+        "RUNENGINE_LOG_FORMAT": "console",
+    }
     settings |= options.engine_settings
     targets = [settings.get("RUNENGINE_SKILLS", ""), f"*=grpc://{skills_address}"]
     settings["RUNENGINE_SKILLS"] = ",".join(filter(None, targets))

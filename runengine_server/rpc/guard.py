@@ -7,12 +7,9 @@ from typing import Any, Never, TypeAlias, cast
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from runengine_server.domain.caller import Scope
-from runengine_server.domain.errors import InvalidError, RunEngineError, ScopeRequiredError, UnauthenticatedError
-from runengine_server.ports.authenticator import Authenticator
+from runengine_server.domain.errors import InvalidError, RunEngineError, UnauthenticatedError
 from runengine_server.rpc.access import METHOD_ACCESS, Public
-from runengine_server.rpc.caller import set_caller
-from runengine_server.rpc.draining import Drain
+from runengine_server.rpc.admission import Admission
 from runengine_server.rpc.errors import abort_with, internal_error
 from runengine_server.rpc.off_loop import read_off_loop
 from runengine_server.rpc.serialized import Serialized, serializer_of
@@ -31,10 +28,9 @@ class Guard(grpc.aio.ServerInterceptor):
     handler once.
     """
 
-    def __init__(self, authenticator: Authenticator, drain: Drain) -> None:
-        """Guard with this authenticator until this drain begins."""
-        self._authenticator = authenticator
-        self._drain = drain
+    def __init__(self, admission: Admission) -> None:
+        """Let in whom `admission` admits."""
+        self._admission = admission
         self._guarded: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -51,11 +47,11 @@ class Guard(grpc.aio.ServerInterceptor):
         access = METHOD_ACCESS.get(method)
         if handler is None or access is Public.PUBLIC:
             return handler
-        self._guarded[method] = self._guard(method, access, handler)
+        self._guarded[method] = self._guard(method, handler)
         return self._guarded[method]
 
-    def _guard(self, method: str, access: Scope | None, handler: Handler) -> Handler:
-        call = _GuardedCall(self._authenticator, self._drain, method, access, handler)
+    def _guard(self, method: str, handler: Handler) -> Handler:
+        call = _GuardedCall(self._admission, method, handler)
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
                 cast("Any", call.stream), response_serializer=serializer_of(cast("Any", handler.response_serializer))
@@ -68,19 +64,15 @@ class Guard(grpc.aio.ServerInterceptor):
 class _GuardedCall:
     """The checks of one method; its handler gets raw bytes, so that nothing of a stranger's request is parsed."""
 
-    def __init__(
-        self, authenticator: Authenticator, drain: Drain, method: str, access: Scope | None, handler: Handler
-    ) -> None:
-        self._authenticator = authenticator
-        self._drain = drain
+    def __init__(self, admission: Admission, method: str, handler: Handler) -> None:
+        self._admission = admission
         self._method = method
-        self._access = access
         self._handler = handler
 
     async def unary(self, data: bytes, context: Context) -> Message:
         """Answer a unary call."""
         try:
-            with self._drain.call():
+            with self._admission.call():
                 request = await self._admit(data, context)
                 answer = cast("Awaitable[Message]", _behaviour(self._handler.unary_unary)(request, context))
                 return await answer
@@ -90,7 +82,7 @@ class _GuardedCall:
     async def stream(self, data: bytes, context: Context) -> AsyncIterator[Message | Serialized]:
         """Answer a streaming call."""
         try:
-            with self._drain.call():
+            with self._admission.call():
                 request = await self._admit(data, context)
                 answers = cast(
                     "AsyncGenerator[Message | Serialized, None]",
@@ -104,15 +96,7 @@ class _GuardedCall:
 
     async def _admit(self, data: bytes, context: Context) -> Message:
         """Authenticate, authorise and parse, in this order; the caller is known afterwards."""
-        caller = await self._authenticator.authenticate(bearer_token(context))
-        if self._access is None or self._access not in caller.scopes:
-            needed = self._access.value if self._access is not None else "none exists"
-            raise ScopeRequiredError(
-                "SCOPE_REQUIRED",
-                f"the token lacks the scope {needed}, which this call needs",
-                metadata={"scope": needed},
-            )
-        set_caller(caller)
+        await self._admission.admit(self._method, bearer_token(context))
         request = self._parse(data)
         if may_hold_nul(data):
             await read_off_loop(refuse_nul, request)

@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from runengine_client.pb.runengine.v1 import cache_pb2_grpc, run_engine_pb2_grpc, workflow_pb2_grpc
 from runengine_server.ports.authenticator import Authenticator
 from runengine_server.rpc.access import check_listed
+from runengine_server.rpc.admission import Admission
 from runengine_server.rpc.bind import BindRefusedError, check_bind
 from runengine_server.rpc.draining import Drain
 from runengine_server.rpc.guard import Guard
@@ -31,7 +32,14 @@ SERVICE_NAMES = (
 
 
 class RpcServer:
-    """The gRPC surface of one process; built inside the event loop that then serves it."""
+    """The gRPC surface of one process; built inside the event loop that then serves it.
+
+    Attributes:
+        admission: lets calls in; other surfaces of the process ask it, too.
+        watches: those that are open, of every surface.
+        methods: full names of what is served.
+        port: where; meaningless for a socket.
+    """
 
     def __init__(
         self,
@@ -62,19 +70,15 @@ class RpcServer:
             insecure_plaintext=settings.insecure_plaintext,
         )
         self._drain = Drain()
-        self._watches = WatchRegistry(settings, now)
+        self.admission = Admission(authenticator, self._drain)
+        self.watches = WatchRegistry(settings, now)
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(
-            interceptors=[*interceptors, Guard(authenticator, self._drain)], options=settings.channel_options()
+            interceptors=[*interceptors, Guard(self.admission)], options=settings.channel_options()
         )
         self.methods = self._register(services, has_reflection=settings.has_reflection)
         check_listed(self.methods)
         self.port = _bind(self._server, settings)
-
-    @property
-    def open_watches(self) -> int:
-        """How many watches are open, for metrics."""
-        return self._watches.open_count
 
     async def start(self) -> int:
         """Serve; health says NOT_SERVING until `set_serving`. Returns the bound port (meaningless for a socket)."""
@@ -97,7 +101,7 @@ class RpcServer:
         deadline = asyncio.get_running_loop().time() + grace_s
         self._drain.begin()
         await self._health.enter_graceful_shutdown()
-        self._watches.end_all()
+        self.watches.end_all()
         await self._drain.wait_idle(grace_s)
         await self._server.stop(max(0.0, deadline - asyncio.get_running_loop().time()))
 
@@ -106,7 +110,7 @@ class RpcServer:
         recorder = _MethodRecorder(self._server)
         server = cast("grpc.aio.Server", recorder)
         run_engine_pb2_grpc.add_RunEngineServicer_to_server(
-            RunEngineServicer(services, self._watches),
+            RunEngineServicer(services, self.watches),
             server,
         )
         workflow_pb2_grpc.add_WorkflowRegistryServiceServicer_to_server(WorkflowRegistryServicer(services), server)

@@ -2,24 +2,24 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
 
 import anyio
-import grpc
 
 from runengine_server.domain.caller import Caller
 from runengine_server.domain.errors import ExhaustedError, RunEngineError, UnauthenticatedError
 from runengine_server.domain.ids import Tenant
 from runengine_server.rpc.draining import draining_error
-from runengine_server.rpc.errors import abort_with
 from runengine_server.rpc.settings import RpcSettings
 from runengine_server.service.messages import WatchEnd, WatchMessage, WatchSnapshot
 
 EndError = Callable[[dict[str, str]], RunEngineError]
 """Builds the error a watch ends with from the metadata that says how far it came."""
+
+Abort = Callable[[RunEngineError], Awaitable[None]]
+"""Ends a call from outside of its task; what it raises, its task raises when it is resumed."""
 
 _EXPIRY_RECHECK_S = 3600.0
 """Longest timer; the wall clock is read again after it, as it may have been set."""
@@ -41,7 +41,7 @@ class WatchRegistry:
         self._per_tenant_max = settings.watches_per_tenant_max
         self._open: set[Watch] = set()
         self._by_tenant: Counter[Tenant] = Counter()
-        self._aborts: set[asyncio.Task[grpc.aio.BaseError | None]] = set()
+        self._aborts: set[asyncio.Task[Exception | None]] = set()
 
     @property
     def open_count(self) -> int:
@@ -49,16 +49,19 @@ class WatchRegistry:
         return len(self._open)
 
     @contextmanager
-    def watch(
-        self, caller: Caller, context: "grpc.aio.ServicerContext[Any, Any]", after_sequence: int | None
-    ) -> Iterator["Watch"]:
+    def watch(self, caller: Caller, after_sequence: int | None, abort: Abort) -> Iterator["Watch"]:
         """A watch that counts until the block ends, or it is given up.
+
+        Args:
+            caller: whose watch it is; it ends when the token does.
+            after_sequence: how far the reader came before.
+            abort: ends the call when its reader takes nothing more.
 
         Raises:
             ExhaustedError: TOO_MANY_WATCHES.
         """
         self._check_room(caller.tenant)
-        watch = Watch(self, caller, context, after_sequence)
+        watch = Watch(self, caller, after_sequence, abort)
         self._open.add(watch)
         self._by_tenant[caller.tenant] += 1
         try:
@@ -83,9 +86,9 @@ class WatchRegistry:
 
     def spawn_abort(self, watch: "Watch") -> None:
         """End a watch whose own task is stuck in a write; the registry keeps the task alive until it is done."""
-        watch.abort = asyncio.get_running_loop().create_task(watch.give_up())
-        self._aborts.add(watch.abort)
-        watch.abort.add_done_callback(self._aborts.discard)
+        watch.giving_up = asyncio.get_running_loop().create_task(watch.give_up())
+        self._aborts.add(watch.giving_up)
+        watch.giving_up.add_done_callback(self._aborts.discard)
 
     def _check_room(self, tenant: Tenant) -> None:
         if len(self._open) >= self._max:
@@ -108,14 +111,14 @@ class Watch:
         self,
         registry: WatchRegistry,
         caller: Caller,
-        context: "grpc.aio.ServicerContext[Any, Any]",
         after_sequence: int | None,
+        abort: Abort,
     ) -> None:
         """Belongs to the current task, which must be the call's; see `WatchRegistry.watch`."""
         self.tenant = caller.tenant
-        self.abort: asyncio.Task[grpc.aio.BaseError | None] | None = None
+        self.giving_up: asyncio.Task[Exception | None] | None = None
         self._registry = registry
-        self._context = context
+        self._abort = abort
         self._expires_at = caller.expires_at
         self._last_sequence = after_sequence
         self._loop = asyncio.get_running_loop()
@@ -147,7 +150,7 @@ class Watch:
 
     @contextmanager
     def writing(self, message: WatchMessage) -> Iterator[None]:
-        """Around the `yield` of a message: left when gRPC took it, given up when that takes too long."""
+        """Around the `yield` of a message: left when the transport took it, given up when that takes too long."""
         self._write_timer = self._loop.call_later(self._registry.write_timeout_s, self._registry.spawn_abort, self)
         try:
             yield
@@ -163,21 +166,21 @@ class Watch:
         if self._waiting is not None:
             self._waiting.cancel()
 
-    async def give_up(self) -> grpc.aio.BaseError | None:
+    async def give_up(self) -> Exception | None:
         """Abort the call from outside its stuck task; returns what that task must raise when it is resumed.
 
         It is resumed when the reader takes the status. If the reader does not, the task is cancelled: it then holds
-        no memory here, and gRPC still delivers the status, or drops it with the connection.
+        no memory here, and the transport still delivers the status, or drops it with the connection.
         """
         self._registry.release(self)
         try:
             async with asyncio.timeout(self._registry.write_timeout_s):
-                await abort_with(self._context, _stalled(self._progress(), self._registry.write_timeout_s))
+                await self._abort(_stalled(self._progress(), self._registry.write_timeout_s))
         except TimeoutError:
             if self._call_task is not None:
                 self._call_task.cancel()
-        except grpc.aio.BaseError as error:
-            return error  # aborted as meant, or the call had just ended by itself
+        except Exception as error:  # aborted as meant, or the call had just ended by itself
+            return error
         return None
 
     def stop_timers(self) -> None:
@@ -207,10 +210,10 @@ class Watch:
             self._expiry_timer = self._loop.call_later(min(left_s, _EXPIRY_RECHECK_S), self._check_expiry)
 
     async def _raise_if_given_up(self) -> None:
-        """gRPC notices an abort only at the next message, so a call resumed after one must end by itself."""
-        if self.abort is None:
+        """The transport notices an abort only at the next message, so a call resumed after one must end by itself."""
+        if self.giving_up is None:
             return
-        error = await asyncio.shield(self.abort)
+        error = await asyncio.shield(self.giving_up)
         if error is not None:
             raise error
 

@@ -75,6 +75,8 @@ class EngineProcess(ManagedProcess):
         variables = {
             "DATABASE_URL": settings.database_url,
             "RUNENGINE_GRPC_ADDRESS": address,
+            "RUNENGINE_HTTP_ADDRESS": "127.0.0.1:0",
+            "RUNENGINE_OPS_ADDRESS": "127.0.0.1:0",
             "RUNENGINE_SKILLS": settings.skills,
             "RUNENGINE_TOKENS_FILE": str(TOKENS.write(settings.folder / "tokens.json")),
             "RUNENGINE_LOG_FORMAT": "console",
@@ -93,6 +95,8 @@ class EngineProcess(ManagedProcess):
             environment=variables,
         )
         try:
+            self.http_url = self.wait_for_line("HTTP and console on ")
+            self.ops_url = self.wait_for_line("Health and metrics on ")
             self.target = self.wait_for_line("RunEngine is listening on ")
         except BaseException:
             self.kill()

@@ -4,6 +4,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import anyio.to_thread
@@ -28,6 +29,7 @@ from runengine_server.rpc.conversion.request import (
     read_watch,
 )
 from runengine_server.rpc.conversion.run import artifact_to_proto, run_to_proto, step_to_proto
+from runengine_server.rpc.errors import abort_with
 from runengine_server.rpc.off_loop import read_off_loop
 from runengine_server.rpc.serialized import Serialized
 from runengine_server.rpc.watches import WatchRegistry
@@ -144,7 +146,7 @@ class RunEngineServicer(run_engine_pb2_grpc.RunEngineServicer):
         """
         caller = current_caller()
         parsed = read_watch(request)
-        with self._watches.watch(caller, context, parsed.after_sequence) as watch:
+        with self._watches.watch(caller, parsed.after_sequence, partial(abort_with, context)) as watch:
             # Sent now, as a status from outside a blocked first write could not send it a second time.
             await context.send_initial_metadata(())
             async with aclosing(watch.follow(self._services.watch_run(caller, parsed))) as messages:

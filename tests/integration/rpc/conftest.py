@@ -228,7 +228,7 @@ class Served:
     async def until_watches(self, count: int) -> None:
         """Wait until so many watches are open; gRPC tells nobody when a call is over, so this polls."""
         async with asyncio.timeout(10):
-            while self.server.open_watches != count:  # noqa: ASYNC110
+            while self.server.watches.open_count != count:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
 

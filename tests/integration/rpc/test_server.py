@@ -184,7 +184,7 @@ async def test_a_frozen_client_is_noticed(serve):
             pb.WatchRunRequest(run_id=RUN_ID), metadata=(("authorization", "Bearer all"),)
         )
         await within(call.read())
-        assert served.server.open_watches == 1
+        assert served.server.watches.open_count == 1
         proxy.freeze()
         await within(script.closed.wait(), seconds=10)
         await served.until_watches(0)

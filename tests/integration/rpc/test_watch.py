@@ -167,7 +167,7 @@ async def test_a_client_that_leaves_closes_its_watch(served):
     served.services.watch = script = Script(message(1, WatchBookmark(server_time=NOW)))
     call = (await served.engine()).WatchRun(pb.WatchRunRequest(run_id=RUN_ID))
     await call.read()
-    assert served.server.open_watches == 1
+    assert served.server.watches.open_count == 1
     call.cancel()
     await within(script.closed.wait())
     await served.until_watches(0)
@@ -248,7 +248,7 @@ async def test_a_slow_reader_that_goes_on_is_not_ended(serve):
             await asyncio.sleep(0.1)
         for _ in range(100):
             await call.read()
-    assert served.server.open_watches == 1
+    assert served.server.watches.open_count == 1
     call.cancel()
     await within(flood.closed.wait())
 

@@ -1,0 +1,87 @@
+"""What every endpoint needs of a request: the credential, and a body that is JSON and not too long."""
+
+from collections.abc import Mapping
+
+from starlette.requests import Request
+
+from runengine_server.domain.errors import ExhaustedError, FieldViolation, InvalidError, UnauthenticatedError
+from runengine_server.domain.json_limits import JsonLimits
+from runengine_server.domain.json_parsing import parse_json
+from runengine_server.domain.json_value import JsonLimitExceeded, JsonObject, JsonProblem
+
+_DEPTH_MAX = 40
+"""Payloads may have 32 levels; their own check says so precisely."""
+
+_VALUES_MAX = 200_000
+
+
+class MediaTypeError(Exception):
+    """The body is not of a type that the endpoint takes."""
+
+
+def bearer_token(request: Request) -> str | None:
+    """The request's bearer token, None without one.
+
+    Raises:
+        UnauthenticatedError: TOKEN_INVALID for several credentials, as there is no telling which one counts.
+    """
+    values = request.headers.getlist("authorization")
+    if len(values) > 1:
+        raise UnauthenticatedError("TOKEN_INVALID", "the call carries several authorization headers; send one")
+    scheme, _, token = values[0].strip().partition(" ") if values else ("", "", "")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+async def read_body(request: Request, bytes_max: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        ExhaustedError: PAYLOAD_TOO_LARGE.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > bytes_max:
+        raise _too_large(bytes_max)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > bytes_max:
+            raise _too_large(bytes_max)
+    return bytes(body)
+
+
+def read_json_object(body: bytes, headers: Mapping[str, str]) -> JsonObject:
+    """The object in a body; an empty one for an empty body.
+
+    Raises:
+        MediaTypeError: the body says that it is something else.
+        InvalidError: VALIDATION_FAILED: it is no JSON object, or one that two readers could understand differently.
+        ExhaustedError: PAYLOAD_TOO_LARGE: too deep or too many values.
+    """
+    if not body.strip():
+        return {}
+    media_type = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise MediaTypeError(f"the body is {media_type}; send JSON with content-type: application/json")
+    try:
+        value = parse_json(body, JsonLimits(bytes_max=len(body), depth_max=_DEPTH_MAX, nodes_max=_VALUES_MAX))
+    except JsonLimitExceeded as excess:
+        raise ExhaustedError("PAYLOAD_TOO_LARGE", f"the body is {excess.problem} at {excess.pointer or '/'}") from None
+    except JsonProblem as problem:
+        raise _invalid(problem.pointer, problem.problem) from None
+    if not isinstance(value, dict):
+        raise _invalid("", "must be a JSON object")
+    return value
+
+
+def _invalid(pointer: str, problem: str) -> InvalidError:
+    place = f" at {pointer}" if pointer else ""
+    violation = FieldViolation(field=pointer.lstrip("/").replace("/", ".") or "body", description=problem)
+    return InvalidError("VALIDATION_FAILED", f"the body cannot be read{place}: {problem}", violations=[violation])
+
+
+def _too_large(bytes_max: int) -> ExhaustedError:
+    return ExhaustedError(
+        "PAYLOAD_TOO_LARGE",
+        f"the body is longer than {bytes_max} bytes; publish large data as an artifact and send its URI",
+        metadata={"field": "body", "subject": "body"},
+    )
