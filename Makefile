@@ -8,7 +8,7 @@ OPS_ADDRESS ?= 127.0.0.1:3002
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check test-unit test-integration test-e2e test-fault bench bench-peers lock protos verify clean
+.PHONY: help demo dev test check test-unit test-integration test-e2e test-browser test-fault bench bench-peers lock protos verify clean
 MAKEFLAGS += --no-print-directory
 
 help: ## List the targets
@@ -37,6 +37,10 @@ test-integration: ## Tests against PostgreSQL, Valkey and gRPC: integration, con
 
 test-e2e: ## Tests of whole processes, and of every command in the README
 	@.ci/pytest.sh e2e -- $(ARGS)
+
+test-browser: ## Tests of pages in a real Chromium; first installs it and npm packages, where it can
+	@.ci/browser.sh
+	@.ci/pytest.sh browser -- $(ARGS)
 
 test-fault: ## Tests that kill, freeze and restart things, and the simulation
 	@.ci/pytest.sh fault simulation -- $(ARGS)
