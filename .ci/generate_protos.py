@@ -74,6 +74,11 @@ def generate(python: Path, output: Path) -> None:
     ]
     run_protoc(python, files, [f"--python_out={output}", f"--mypy_out=quiet:{output}"])
     run_protoc(python, with_service, [f"--grpc_python_out={output}", f"--mypy_grpc_out=quiet:{output}"])
+    descriptors = output / "descriptors.binpb"
+    run_protoc(python, files, ["--include_source_info", f"--descriptor_set_out={descriptors}"])
+    command = [str(python), str(ROOT / ".ci" / "proto_comments.py"), str(descriptors)]
+    comments = subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8").stdout
+    (output / "comments.json").write_text(comments, encoding="utf-8", newline="\n")
     for path in output.rglob("*.py*"):
         text = path.read_text(encoding="utf-8")
         path.write_text(OWN_IMPORT.sub("from runengine_client.pb.runengine.", text), encoding="utf-8", newline="\n")
@@ -89,11 +94,11 @@ def run_protoc(python: Path, files: list[str], outputs: list[str]) -> None:
 
 
 def read_tree(folder: Path) -> dict[str, str]:
-    """Returns the text of every Python file and stub below `folder` by its relative path."""
+    """Returns the text of every generated file below `folder` by its relative path."""
     return {
         path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
-        for path in sorted(folder.rglob("*.py*"))
-        if path.suffix in {".py", ".pyi"}
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in {".py", ".pyi", ".json"}
     }
 
 
