@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runengine_server.http.errors import plain_error
 from runengine_server.http.events import LAST_EVENT_ID, RunEvents
+from runengine_server.http.openapi import openapi_endpoint
 from runengine_server.http.rest import rest_endpoints
 from runengine_server.http.settings import HttpSettings
 from runengine_server.http.workflow_upload import workflow_endpoints
@@ -48,6 +49,7 @@ def http_app(services: Services, rpc: RpcServer, settings: HttpSettings, further
         *rest_endpoints(methods, rpc.admission, settings.body_bytes_max),
         *workflow_endpoints(methods, rpc.admission, settings.body_bytes_max),
         RunEvents(services, rpc.watches, rpc.admission).endpoint(),
+        openapi_endpoint(methods),
         *further,
     ]
     cors = Middleware(
