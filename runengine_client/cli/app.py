@@ -1,19 +1,36 @@
 """The `runengine` command line: global options, and where each command lives."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from runengine_client.cli import explanation_commands, run_commands, start_commands
+from runengine_client.cli import (
+    artifact_command,
+    exit_codes,
+    explanation_commands,
+    run_commands,
+    start_commands,
+)
 from runengine_client.cli.cache_commands import cache_app
-from runengine_client.cli.session import Output, Session
+from runengine_client.cli.error_output import error_body
+from runengine_client.cli.output import Output, dumps
+from runengine_client.cli.session import Session, make_console
 from runengine_client.cli.workflow_commands import workflow_app
 from runengine_client.connection import TARGET_DEFAULT
+from runengine_client.errors import InvalidArgumentError
 
-GLOBAL_WITH_VALUE = ("--target", "--token", "--tls-ca", "--output", "-o")
-GLOBAL_FLAGS = ("--tls", "--insecure-token")
+GLOBAL_WITH_VALUE = ("--target", "--token", "--tls-ca", "--url", "--output", "-o")
+GLOBAL_FLAGS = ("--tls", "--insecure-token", "--no-color")
+
+STARTING = "Start and follow"
+RUNS = "Look at runs"
+WHY = "Ask why"
+ENGINE = "Workflows and cache"
+SERVER = "Where the server is"
+PRINTING = "What is printed"
 
 
 class GlobalOptionsAnywhere(TyperGroup):
@@ -48,20 +65,48 @@ app = typer.Typer(cls=GlobalOptionsAnywhere, no_args_is_help=True, pretty_except
 @app.callback()
 def connect(
     context: typer.Context,
-    target: Annotated[str, typer.Option(envvar="RUNENGINE_TARGET", help="The server's gRPC address.")] = TARGET_DEFAULT,
+    target: Annotated[
+        str,
+        typer.Option(envvar="RUNENGINE_TARGET", help="The server's gRPC address.", rich_help_panel=SERVER),
+    ] = TARGET_DEFAULT,
     token: Annotated[
         str | None,
-        typer.Option(envvar=["RUNENGINE_TOKEN", "TOKEN"], help="Bearer token.", show_default=False, show_envvar=True),
+        typer.Option(
+            envvar=["RUNENGINE_TOKEN", "TOKEN"],
+            help="Bearer token.",
+            show_default=False,
+            show_envvar=True,
+            rich_help_panel=SERVER,
+        ),
     ] = None,
-    tls: Annotated[bool, typer.Option("--tls", envvar="RUNENGINE_TLS", help="Connect with TLS.")] = False,
+    tls: Annotated[
+        bool, typer.Option("--tls", envvar="RUNENGINE_TLS", help="Connect with TLS.", rich_help_panel=SERVER)
+    ] = False,
     tls_ca: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="PEM file of the authority to trust; implies --tls."),
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="PEM file of the authority to trust; implies --tls.",
+            rich_help_panel=SERVER,
+        ),
     ] = None,
     insecure_token: Annotated[
-        bool, typer.Option("--insecure-token", help="Send the token unencrypted to another machine.")
+        bool,
+        typer.Option("--insecure-token", help="Send the token unencrypted to another machine.", rich_help_panel=SERVER),
     ] = False,
-    output: Annotated[Output, typer.Option("--output", "-o", help="How to print results.")] = Output.TABLE,
+    url: Annotated[
+        str,
+        typer.Option(
+            envvar="RUNENGINE_URL", help="The server's HTTP address, for files of artifacts.", rich_help_panel=SERVER
+        ),
+    ] = artifact_command.URL_DEFAULT,
+    output: Annotated[
+        Output, typer.Option("--output", "-o", help="How to print results.", rich_help_panel=PRINTING)
+    ] = Output.TABLE,
+    no_color: Annotated[
+        bool, typer.Option("--no-color", help="Words without colours; so does NO_COLOR.", rich_help_panel=PRINTING)
+    ] = False,
 ) -> None:
     """Start, watch and rebuild runs of workflows.
 
@@ -81,26 +126,56 @@ def connect(
         tls=tls,
         tls_ca=tls_ca,
         insecure_token=insecure_token,
+        url=url,
         output=output,
+        console=make_console(is_error=False, has_colour=not no_color),
+        errors=make_console(is_error=True, has_colour=not no_color),
     )
 
 
-app.command()(start_commands.trigger)
-app.command()(start_commands.update)
-app.command()(start_commands.retry)
-app.command()(run_commands.watch)
-app.command()(run_commands.get)
-app.command(name="list")(run_commands.list_runs)
-app.command()(run_commands.steps)
-app.command()(run_commands.artifacts)
-app.command()(explanation_commands.explain)
-app.command()(explanation_commands.compare)
-app.command()(explanation_commands.lineage)
-app.command()(run_commands.cancel)
-app.add_typer(workflow_app, name="workflow")
-app.add_typer(cache_app, name="cache")
+app.command(rich_help_panel=STARTING)(start_commands.trigger)
+app.command(rich_help_panel=STARTING)(start_commands.update)
+app.command(rich_help_panel=STARTING)(start_commands.retry)
+app.command(rich_help_panel=STARTING)(run_commands.watch)
+app.command(rich_help_panel=STARTING)(run_commands.cancel)
+app.command(rich_help_panel=RUNS)(run_commands.get)
+app.command(name="list", rich_help_panel=RUNS)(run_commands.list_runs)
+app.command(rich_help_panel=RUNS)(run_commands.steps)
+app.command(rich_help_panel=RUNS)(run_commands.artifacts)
+app.add_typer(artifact_command.artifact_app, name="artifact", rich_help_panel=RUNS)
+app.command(rich_help_panel=WHY)(explanation_commands.explain)
+app.command(rich_help_panel=WHY)(explanation_commands.compare)
+app.command(rich_help_panel=WHY)(explanation_commands.lineage)
+app.add_typer(workflow_app, name="workflow", rich_help_panel=ENGINE)
+app.add_typer(cache_app, name="cache", rich_help_panel=ENGINE)
 
 
 def main() -> None:
     """Run the command; the process ends with its status."""
-    app()
+    output = output_asked_for(sys.argv[1:])
+    if output is Output.TABLE:
+        app()
+        return
+    try:
+        status = app(standalone_mode=False)
+    except typer.Abort:
+        status = exit_codes.FAILED
+    except typer.TyperException as error:  # what a person would be told in a box
+        sys.stderr.write(dumps(error_body(InvalidArgumentError("USAGE", error.format_message())), output))
+        status = error.exit_code
+    sys.exit(status)
+
+
+def output_asked_for(args: list[str]) -> Output:
+    """How the arguments ask for results to be printed, whatever else is wrong with them."""
+    forms = {form.value: form for form in Output}
+    asked = Output.TABLE
+    before = ""
+    for arg in hoist(args):
+        name, _, value = arg.partition("=")
+        if before in ("--output", "-o"):
+            asked = forms.get(arg, asked)
+        elif name == "--output":
+            asked = forms.get(value, asked)
+        before = arg
+    return asked

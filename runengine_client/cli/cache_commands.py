@@ -7,12 +7,19 @@ import typer
 
 from runengine_client.cache import CacheSelector
 from runengine_client.cli import exit_codes, tables
+from runengine_client.cli.completion import run_ids, workflow_names
 from runengine_client.cli.session import session_of
 from runengine_client.client import RunEngineClient
 
-cache_app = typer.Typer(no_args_is_help=True, help="Look into the step cache and remove what should not be reused.")
+cache_app = typer.Typer(
+    no_args_is_help=True,
+    help="Look into the step cache and remove what should not be reused.\n\nExample:\n\n  runengine cache stats",
+)
 
-Workflow = Annotated[str, typer.Option("--workflow", help="Of this workflow only.", show_default=False)]
+Workflow = Annotated[
+    str,
+    typer.Option("--workflow", help="Of this workflow only.", show_default=False, autocompletion=workflow_names),
+]
 Step = Annotated[str, typer.Option("--step", help="Of this step only.", show_default=False)]
 Key = Annotated[str, typer.Argument(help="workflow:step:inputHash, as `steps` and `cache list` show it.")]
 
@@ -40,8 +47,8 @@ def list_entries(
             found.append(entry)
             if len(found) == limit:
                 break
-        if session.is_json:
-            session.print_json({"entries": found})
+        if session.is_data:
+            session.print_data({"entries": found})
         elif found:
             session.show(tables.cache_entries_table(found))
         else:
@@ -67,8 +74,8 @@ def get(
 
     async def command(client: RunEngineClient) -> int:
         entry = await client.get_cache_entry(key, include_output=include_output)
-        if session.is_json or include_output:
-            session.print_json(entry)
+        if session.is_data or include_output:
+            session.print_data(entry)
         else:
             session.show(tables.cache_entries_table([entry]))
         return exit_codes.COMPLETED
@@ -80,9 +87,15 @@ def get(
 def invalidate(
     context: typer.Context,
     key: Annotated[str, typer.Option(help="The entry with this key.", show_default=False)] = "",
-    workflow: Annotated[str, typer.Option("--workflow", help="Entries of this workflow.", show_default=False)] = "",
+    workflow: Annotated[
+        str,
+        typer.Option("--workflow", help="Entries of this workflow.", show_default=False, autocompletion=workflow_names),
+    ] = "",
     step: Annotated[str, typer.Option("--step", help="Entries of this step.", show_default=False)] = "",
-    run: Annotated[str, typer.Option("--run", help="Entries that this run produced.", show_default=False)] = "",
+    run: Annotated[
+        str,
+        typer.Option("--run", help="Entries that this run produced.", show_default=False, autocompletion=run_ids),
+    ] = "",
     skill: Annotated[str, typer.Option("--skill", help="Entries that this skill produced.", show_default=False)] = "",
     skill_version: Annotated[
         str, typer.Option(help="Entries that this cache version of a skill produced.", show_default=False)
@@ -114,8 +127,8 @@ def invalidate(
 
     async def command(client: RunEngineClient) -> int:
         done = await client.invalidate_cache(dry_run=dry_run, reason=reason, **selector)
-        if session.is_json:
-            session.print_json(done)
+        if session.is_data:
+            session.print_data(done)
             return exit_codes.COMPLETED
         session.say(f"{done.count} entries {'would be invalidated' if dry_run else 'invalidated'}")
         for each in done.sample_keys:
@@ -139,8 +152,8 @@ def stats(context: typer.Context, workflow: Workflow = "") -> None:
 
     async def command(client: RunEngineClient) -> int:
         found = await client.cache_stats(workflow)
-        if session.is_json:
-            session.print_json({"stats": found})
+        if session.is_data:
+            session.print_data({"stats": found})
         elif found:
             session.show(tables.cache_stats_table(found))
         else:

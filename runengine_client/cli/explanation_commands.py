@@ -6,6 +6,7 @@ import typer
 
 from runengine_client.cli import exit_codes, options
 from runengine_client.cli.comparison_view import comparison_table, differs
+from runengine_client.cli.completion import run_ids, step_ids
 from runengine_client.cli.lineage_view import lineage_tree
 from runengine_client.cli.session import session_of
 from runengine_client.client import RunEngineClient
@@ -14,7 +15,7 @@ from runengine_client.client import RunEngineClient
 def explain(
     context: typer.Context,
     run_id: options.RunId,
-    step_id: Annotated[str, typer.Argument(help="Id of the step.", show_default=False)],
+    step_id: Annotated[str, typer.Argument(help="Id of the step.", show_default=False, autocompletion=step_ids)],
 ) -> None:
     """Say why a step ran, was reused, waits or failed.
 
@@ -26,8 +27,8 @@ def explain(
 
     async def command(client: RunEngineClient) -> int:
         explanation = await client.explain_step(run_id, step_id)
-        if session.is_json:
-            session.print_json(explanation)
+        if session.is_data:
+            session.print_data(explanation)
         else:
             session.tell(explanation.text)
         return exit_codes.COMPLETED
@@ -37,8 +38,8 @@ def explain(
 
 def compare(
     context: typer.Context,
-    left: Annotated[str, typer.Argument(help="Id of the earlier run.", show_default=False)],
-    right: Annotated[str, typer.Argument(help="Id of the later run.", show_default=False)],
+    left: Annotated[str, typer.Argument(help="Id of the earlier run.", show_default=False, autocompletion=run_ids)],
+    right: Annotated[str, typer.Argument(help="Id of the later run.", show_default=False, autocompletion=run_ids)],
     every: Annotated[bool, typer.Option("--all", help="Show the steps that are the same too.")] = False,
 ) -> None:
     """Show where two runs of a workflow differ, and which steps are to blame.
@@ -51,8 +52,8 @@ def compare(
 
     async def command(client: RunEngineClient) -> int:
         comparison = await client.compare_runs(left, right)
-        if session.is_json:
-            session.print_json(comparison)
+        if session.is_data:
+            session.print_data(comparison)
             return exit_codes.COMPLETED
         shown = [diff for diff in comparison.steps if every or differs(diff)]
         if shown:
@@ -82,8 +83,8 @@ def lineage(
 
     async def command(client: RunEngineClient) -> int:
         found = await client.get_lineage(artifact_id, depth=depth)
-        if session.is_json:
-            session.print_json({
+        if session.is_data:
+            session.print_data({
                 "nodes": [{"artifact": artifact} for artifact in found.artifacts],
                 "edges": found.edges,
             })  # fmt: skip

@@ -10,7 +10,7 @@ from runengine_client.watch_items import RunEnded, RunSnapshot
 
 async def follow(session: Session, client: RunEngineClient, run_id: str, after_sequence: int | None = None) -> int:
     """Show a run until it ends; the exit status says how it did."""
-    if not session.is_json:
+    if not session.is_data:
         return exit_codes.of_run((await follow_run(client, run_id, console=session.console)).run.status)
 
     def interrupted(interruption: Interruption) -> None:
@@ -20,10 +20,10 @@ async def follow(session: Session, client: RunEngineClient, run_id: str, after_s
     async for item in client.watch(run_id, options=options):
         match item:
             case RunSnapshot():
-                session.print_json({"snapshot": item}, is_line=True)
+                session.print_data({"snapshot": item}, is_item=True)
             case RunEnded():
-                session.print_json({"end": item}, is_line=True)
+                session.print_data({"end": item}, is_item=True)
                 return exit_codes.of_run(item.run.status)
             case _:
-                session.print_json({"event": item}, is_line=True)
+                session.print_data({"event": item}, is_item=True)
     raise AssertionError("a watch ends with the run's end or an error")

@@ -10,6 +10,7 @@ import typer
 from rich.text import Text
 
 from runengine_client.cli import exit_codes, wording
+from runengine_client.cli.completion import change_types, run_ids, workflow_names
 from runengine_client.cli.session import Session, session_of
 from runengine_client.client import RunEngineClient
 from runengine_client.errors import InvalidArgumentError
@@ -52,14 +53,29 @@ _FORMAT_OF_SUFFIX = {".svg": Format.SVG, ".mmd": Format.MERMAID, ".mermaid": For
 def graph(
     context: typer.Context,
     source: Annotated[
-        str, typer.Argument(metavar="FILE|NAME", help="A workflow file or a registered name.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="FILE|NAME",
+            help="A workflow file or a registered name.",
+            show_default=False,
+            autocompletion=workflow_names,
+        ),
     ] = "",
     version: Annotated[str, typer.Option(help="Of NAME; default the highest.", show_default=False)] = "",
     run: Annotated[
-        str, typer.Option("--run", help="Show the steps' status in this run of it.", show_default=False)
+        str,
+        typer.Option(
+            "--run", help="Show the steps' status in this run of it.", show_default=False, autocompletion=run_ids
+        ),
     ] = "",
     change: Annotated[
-        str, typer.Option("--change", help="Show what this change request touches.", show_default=False)
+        str,
+        typer.Option(
+            "--change",
+            help="Show what this change request touches.",
+            show_default=False,
+            autocompletion=change_types,
+        ),
     ] = "",
     form: Annotated[
         Format | None, typer.Option("--format", help="Default: as FILE of --out ends, else text.", show_default=False)
@@ -145,8 +161,8 @@ def _describe(step: Step) -> str:
 
 
 def _print(session: Session, diagram: Diagram, form: Format, out: Path | None) -> None:
-    if session.is_json:
-        session.print_json(_json(diagram))
+    if session.is_data:
+        session.print_data(_json(diagram))
         return
     if form is Format.TEXT and out is None:
         session.say(Text.assemble((diagram.title, "bold"), f": {diagram.subtitle}"))

@@ -115,15 +115,15 @@ def _placed(violation: FieldViolation) -> PlacedViolation:
 
 
 def _report(session: Session, found: Findings) -> None:
-    if session.is_json:
-        session.print_json(
+    if session.is_data:
+        session.print_data(
             {
                 "file": str(found.file),
                 "valid": not found.errors,
                 "violations": [_json(each) for each in found.errors],
                 "warnings": [_json(each) for each in found.warnings],
             },
-            is_line=True,
+            is_item=True,
         )
         return
     for each in found.errors:

@@ -83,7 +83,8 @@ async def follow_run(
 async def follow_items(items: AsyncIterator[WatchItem], *, console: Console, title: str = "") -> FollowedRun:
     """Show what a watch yields until it ends; the watch must start with a snapshot."""
     view = RunView()
-    screen = _Screen(view, console, title) if console.is_terminal else None
+    can_redraw = console.is_terminal and not console.is_dumb_terminal
+    screen = _Screen(view, console, title) if can_redraw else None
     live = Live(screen, console=console, refresh_per_second=REFRESH_PER_S, transient=False, vertical_overflow="crop")
     with live if screen is not None else nullcontext():
         async for item in items:

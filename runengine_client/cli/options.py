@@ -1,12 +1,43 @@
 """Options that several commands share, with their help."""
 
-from typing import Annotated
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated, Any, TypeVar
 
 import typer
 
+from runengine_client.cli.completion import run_ids
 from runengine_client.states import CacheMode
 
-RunId = Annotated[str, typer.Argument(help="Id of the run.", show_default=False)]
+UNKNOWN = "unknown"
+"""What a server may answer that is newer than this client; nobody asks for it."""
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+def one_of(kind: type[Choice], *names: str, **more: Any) -> Any:
+    """A typer option whose values are those of an enum that a caller can ask for."""
+    choices = [each.value for each in kind if each.value != UNKNOWN]
+    return typer.Option(
+        *names,
+        parser=_parser(kind, choices),
+        metavar="|".join(choices),
+        autocompletion=lambda incomplete: [each for each in choices if each.startswith(incomplete)],
+        show_default=False,
+        **more,
+    )
+
+
+def _parser(kind: type[Choice], choices: list[str]) -> Callable[[str], Choice]:
+    def parse(text: str) -> Choice:
+        if text not in choices:
+            raise typer.BadParameter(f"{text!r} is not one of {', '.join(choices)}")
+        return kind(text)
+
+    return parse
+
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.", show_default=False, autocompletion=run_ids)]
 Payload = Annotated[
     str | None,
     typer.Option("--payload", "-p", help="JSON object, @FILE, or - for standard input.", show_default=False),
@@ -30,7 +61,5 @@ RequestId = Annotated[
     str, typer.Option(help="Repeating a command with the same id starts nothing new.", show_default=False)
 ]
 WorkflowVersion = Annotated[str, typer.Option(help="Exact version.", show_default=False)]
-Mode = Annotated[
-    CacheMode | None, typer.Option("--cache-mode", help="What the run does with the step cache.", show_default=False)
-]
+Mode = Annotated[CacheMode | None, one_of(CacheMode, "--cache-mode", help="What the run does with the step cache.")]
 Full = Annotated[bool, typer.Option("--full", help="Payloads, inputs and outputs too.")]

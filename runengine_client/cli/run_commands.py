@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from runengine_client.cli import exit_codes, options, tables
+from runengine_client.cli.completion import run_ids, step_ids, workflow_names
 from runengine_client.cli.follow import follow
 from runengine_client.cli.payload_argument import read_labels
 from runengine_client.cli.session import session_of
@@ -20,7 +21,7 @@ def watch(
     context: typer.Context,
     run_id: options.RunId,
     after: Annotated[
-        int | None, typer.Option("--after", min=0, help="Only events after this number (with --output json).")
+        int | None, typer.Option("--after", min=0, help="Only events after this number (with --output json or yaml).")
     ] = None,
 ) -> None:
     """Follow a run until it ends. Ctrl-C leaves it running.
@@ -34,8 +35,8 @@ def watch(
       runengine watch RUN --output json --after 41
     """
     session = session_of(context)
-    if after is not None and not session.is_json:
-        raise typer.BadParameter("--after needs --output json: the view starts with the run's present state")
+    if after is not None and not session.is_data:
+        raise typer.BadParameter("--after needs --output json or yaml: the view starts with the run's present state")
     session.run(
         lambda client: follow(session, client, run_id, after),
         on_interrupt=lambda: f"detached; the run goes on. Resume with: runengine watch {run_id}",
@@ -53,12 +54,12 @@ def get(context: typer.Context, run_id: options.RunId, full: options.Full = Fals
 
     async def command(client: RunEngineClient) -> int:
         run = await client.get_run(run_id, full=full)
-        if session.is_json:
-            session.print_json(run)
+        if session.is_data:
+            session.print_data(run)
         else:
             session.show(tables.run_table(run))
             if full:
-                session.print_json({"triggerPayload": run.trigger_payload or {}})
+                session.print_data({"triggerPayload": run.trigger_payload or {}})
         return exit_codes.COMPLETED
 
     session.run(command)
@@ -66,11 +67,15 @@ def get(context: typer.Context, run_id: options.RunId, full: options.Full = Fals
 
 def list_runs(
     context: typer.Context,
-    workflow: Annotated[str, typer.Option(help="Only this workflow's.", show_default=False)] = "",
-    status: Annotated[list[RunStatus] | None, typer.Option(help="Only these; repeatable.", show_default=False)] = None,
+    workflow: Annotated[
+        str, typer.Option(help="Only this workflow's.", show_default=False, autocompletion=workflow_names)
+    ] = "",
+    status: Annotated[list[RunStatus] | None, options.one_of(RunStatus, help="Only these; repeatable.")] = None,
     label: options.Labels = None,
-    base_run: Annotated[str, typer.Option(help="Only updates and retries of this run.", show_default=False)] = "",
-    trigger_type: Annotated[TriggerType | None, typer.Option("--type", help="Only these.", show_default=False)] = None,
+    base_run: Annotated[
+        str, typer.Option(help="Only updates and retries of this run.", show_default=False, autocompletion=run_ids)
+    ] = "",
+    trigger_type: Annotated[TriggerType | None, options.one_of(TriggerType, "--type", help="Only these.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Most runs to show.")] = LIMIT_DEFAULT,
 ) -> None:
     """List runs, newest first.
@@ -90,8 +95,8 @@ def list_runs(
             runs.append(run)
             if len(runs) == limit:
                 break
-        if session.is_json:
-            session.print_json({"runs": runs})
+        if session.is_data:
+            session.print_data({"runs": runs})
         elif runs:
             session.show(tables.runs_table(runs))
         else:
@@ -104,7 +109,7 @@ def list_runs(
 def steps(
     context: typer.Context,
     run_id: options.RunId,
-    status: Annotated[list[StepStatus] | None, typer.Option(help="Only these; repeatable.", show_default=False)] = None,
+    status: Annotated[list[StepStatus] | None, options.one_of(StepStatus, help="Only these; repeatable.")] = None,
     full: options.Full = False,
 ) -> None:
     """List a run's steps: where each stands, how long it took and where its output comes from.
@@ -119,8 +124,8 @@ def steps(
 
     async def command(client: RunEngineClient) -> int:
         found = [step async for step in client.list_steps(run_id, statuses=status or [], full=full)]
-        if session.is_json or full:
-            session.print_json({"steps": found})
+        if session.is_data or full:
+            session.print_data({"steps": found})
         else:
             session.show(tables.steps_table(found))
         return exit_codes.COMPLETED
@@ -131,7 +136,7 @@ def steps(
 def artifacts(
     context: typer.Context,
     run_id: options.RunId,
-    step: Annotated[str, typer.Option(help="Only this step's.", show_default=False)] = "",
+    step: Annotated[str, typer.Option(help="Only this step's.", show_default=False, autocompletion=step_ids)] = "",
 ) -> None:
     """List a run's artifacts with their URIs, those of reused steps too.
 
@@ -143,8 +148,8 @@ def artifacts(
 
     async def command(client: RunEngineClient) -> int:
         found = [artifact async for artifact in client.list_artifacts(run_id, step_id=step)]
-        if session.is_json:
-            session.print_json({"artifacts": found})
+        if session.is_data:
+            session.print_data({"artifacts": found})
         elif found:
             session.show(tables.artifacts_table(found))
         else:
@@ -169,8 +174,8 @@ def cancel(
 
     async def command(client: RunEngineClient) -> int:
         cancelled = await client.cancel(run_id, reason)
-        if session.is_json:
-            session.print_json(cancelled)
+        if session.is_data:
+            session.print_data(cancelled)
         else:
             session.say(cancelled.message)
         return exit_codes.COMPLETED

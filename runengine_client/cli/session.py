@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 
 import anyio
@@ -14,23 +13,16 @@ from rich.text import Text
 from rich.tree import Tree
 
 from runengine_client.cli import exit_codes
-from runengine_client.cli.json_output import dumps
+from runengine_client.cli.error_output import error_body
+from runengine_client.cli.output import Output, dumps
 from runengine_client.client import RunEngineClient
 from runengine_client.connection import TlsOptions
 from runengine_client.errors import RunEngineError, UnavailableError
-from runengine_client.payload import JsonValue
 
 PLAIN_WIDTH = 240
 """Columns where there is no terminal: wide enough that ids and uris are never cut."""
 
 Command = Callable[[RunEngineClient], Awaitable[int]]
-
-
-class Output(StrEnum):
-    """How results are printed."""
-
-    TABLE = "table"
-    JSON = "json"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,14 +34,15 @@ class Session:
     tls: bool = False
     tls_ca: Path | None = None
     insecure_token: bool = False
+    url: str = ""
     output: Output = Output.TABLE
     console: Console = field(default_factory=lambda: make_console(is_error=False))
     errors: Console = field(default_factory=lambda: make_console(is_error=True))
 
     @property
-    def is_json(self) -> bool:
+    def is_data(self) -> bool:
         """True when results are for a program."""
-        return self.output is Output.JSON
+        return self.output is not Output.TABLE
 
     def client(self) -> RunEngineClient:
         """A client for the server that the options name."""
@@ -88,12 +81,8 @@ class Session:
 
     def print_error(self, error: RunEngineError) -> None:
         """Say on standard error what went wrong, field by field."""
-        if self.is_json:
-            details: list[JsonValue] = [
-                {"field": each.field, "description": each.description} for each in error.violations
-            ]
-            body: dict[str, JsonValue] = {"code": error.reason, "message": error.message}
-            self.errors.file.write(dumps({"error": body | ({"details": details} if details else {})}) + "\n")
+        if self.is_data:
+            self.errors.file.write(dumps(error_body(error), self.output))
             return
         self.errors.print(Text.assemble(("error: ", "bold red"), f"{error.message} ({error.reason})"), soft_wrap=True)
         if isinstance(error, UnavailableError) and not error.is_from_server:
@@ -120,17 +109,23 @@ class Session:
         """Print a table or tree."""
         self.console.print(table)
 
-    def print_json(self, value: object, *, is_line: bool = False) -> None:
-        """Print a value for a program: indented, or as one line of a stream."""
-        self.console.file.write(dumps(value, is_line=is_line) + "\n")
+    def print_data(self, value: object, *, is_item: bool = False) -> None:
+        """Print a value for a program, in JSON where no other form was asked for; an item is one of a stream."""
+        form = self.output if self.is_data else Output.JSON
+        self.console.file.write(dumps(value, form, is_item=is_item))
         self.console.file.flush()
 
 
-def make_console(*, is_error: bool) -> Console:
-    """A console on standard output or standard error, wide where nobody looks at it."""
+def make_console(*, is_error: bool, has_colour: bool = True) -> Console:
+    """A console on standard output or standard error, wide where nobody looks at it; NO_COLOR takes its colours."""
     stream = sys.stderr if is_error else sys.stdout
     return Console(
-        file=stream, highlight=False, markup=False, emoji=False, width=None if stream.isatty() else PLAIN_WIDTH
+        file=stream,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        width=None if stream.isatty() else PLAIN_WIDTH,
+        no_color=None if has_colour else True,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from runengine_client.cli import exit_codes, options, tables
+from runengine_client.cli.completion import change_types, completed_run_ids, workflow_names
 from runengine_client.cli.follow import follow
 from runengine_client.cli.payload_argument import read_labels, read_payload
 from runengine_client.cli.session import Session, session_of
@@ -32,7 +33,9 @@ class _Start:
 
 def trigger(
     context: typer.Context,
-    workflow: Annotated[str, typer.Argument(help="Name of the workflow.", show_default=False)],
+    workflow: Annotated[
+        str, typer.Argument(help="Name of the workflow.", show_default=False, autocompletion=workflow_names)
+    ],
     payload: options.Payload = None,
     watch: options.Watch = False,
     plan: options.Plan = False,
@@ -43,7 +46,7 @@ def trigger(
     priority: options.Priority = 0,
     cache_mode: options.Mode = None,
     failure_policy: Annotated[
-        FailurePolicy | None, typer.Option(help="Overrides the workflow's.", show_default=False)
+        FailurePolicy | None, options.one_of(FailurePolicy, help="Overrides the workflow's.")
     ] = None,
     force_step: options.Force = None,
     expect_plan: options.ExpectedPlan = "",
@@ -83,8 +86,15 @@ def trigger(
 
 def update(
     context: typer.Context,
-    base_run_id: Annotated[str, typer.Argument(help="Id of a completed run.", show_default=False)],
-    change_type: Annotated[str, typer.Argument(help="Type of the change, such as audio.update.", show_default=False)],
+    base_run_id: Annotated[
+        str, typer.Argument(help="Id of a completed run.", show_default=False, autocompletion=completed_run_ids)
+    ],
+    change_type: Annotated[
+        str,
+        typer.Argument(
+            help="Type of the change, such as audio.update.", show_default=False, autocompletion=change_types
+        ),
+    ],
     payload: options.Payload = None,
     watch: options.Watch = False,
     plan: options.Plan = False,
@@ -192,8 +202,8 @@ def _run(session: Session, command: _Start) -> None:
 
 async def _show_plan(session: Session, command: _Start, client: RunEngineClient) -> int:
     plan = await command.plan(client)
-    if session.is_json:
-        session.print_json(plan)
+    if session.is_data:
+        session.print_data(plan)
     else:
         session.show(tables.plan_table(plan))
         session.say(tables.plan_summary(plan))
@@ -206,9 +216,9 @@ def _announce(session: Session, handle: RunHandle, command: _Start) -> None:
     assert accepted is not None, "a handle from a start carries the answer"
     if command.is_quiet:
         session.say(handle.id)
-    elif session.is_json:
+    elif session.is_data:
         answer = {"runId": handle.id, "status": accepted.status, "message": accepted.message}
-        session.print_json(answer, is_line=command.is_watch)
+        session.print_data(answer, is_item=command.is_watch)
     else:
         session.say(accepted.message)
         session.say(f"run {handle.id}")

@@ -151,7 +151,7 @@ def test_not_found(run, fake, make_fault):
     assert (result.exit_code, result.stdout, result.stderr) == (4, "", "error: No run x (RUN_NOT_FOUND)\n")
     fake.faults["GetRun"] = [make_fault(code="NOT_FOUND", reason="RUN_NOT_FOUND", message="No run x")]
     error = json.loads(run("get", "x", "-o", "json").stderr)
-    assert error == {"error": {"code": "RUN_NOT_FOUND", "message": "No run x"}}
+    assert error == {"error": {"code": "RUN_NOT_FOUND", "message": "No run x", "status": 404}}
 
 
 def test_unavailable(serving, run):

@@ -1,11 +1,23 @@
-"""Prints the client's values as the HTTP surface does: camelCase keys, lower-case enums, durations as `…Ms`."""
+"""Values for programs, as the HTTP surface has them: camelCase keys, lower-case enums, durations as `…Ms`."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+import yaml
 
 from runengine_client.payload import JsonValue
+
+
+class Output(StrEnum):
+    """How results are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
 
 _RENAMED = {"is_deduplicated": "deduplicated"}
 
@@ -41,9 +53,13 @@ _PAYLOADS = frozenset({"trigger_payload", "payload", "input", "output"})
 """Fields whose `{}` is a value, not an absence."""
 
 
-def dumps(value: object, *, is_line: bool = False) -> str:
-    """JSON text of a value: indented, or on one line."""
-    return json.dumps(to_json(value), ensure_ascii=False, indent=None if is_line else 2)
+def dumps(value: object, output: Output = Output.JSON, *, is_item: bool = False) -> str:
+    """The text of a value, with its line break; an item is one line of JSON, or one document of YAML."""
+    written = to_json(value)
+    if output is Output.YAML:
+        start = "---\n" if is_item else ""
+        return start + yaml.safe_dump(written, sort_keys=False, allow_unicode=True, width=120)
+    return json.dumps(written, ensure_ascii=False, indent=None if is_item else 2) + "\n"
 
 
 def _camel(name: str) -> str:
