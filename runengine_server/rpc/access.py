@@ -32,6 +32,7 @@ METHOD_ACCESS: Final[Mapping[str, Access]] = {
     f"{_ENGINE}/ExplainStep": Scope.RUN_READ,
     f"{_ENGINE}/CompareRuns": Scope.RUN_READ,
     f"{_ENGINE}/WatchRun": Scope.RUN_READ,
+    f"{_ENGINE}/CreateWatchToken": Scope.RUN_READ,
     f"{_REGISTRY}/RegisterWorkflow": Scope.WORKFLOW_WRITE,
     f"{_REGISTRY}/GetWorkflow": Scope.RUN_READ,
     f"{_REGISTRY}/ListWorkflows": Scope.RUN_READ,

@@ -42,6 +42,8 @@ CODE_BY_REASON: Final[Mapping[str, StatusCode]] = {
     "STEP_NOT_FOUND": StatusCode.NOT_FOUND,
     "ARTIFACT_NOT_FOUND": StatusCode.NOT_FOUND,
     "CACHE_ENTRY_NOT_FOUND": StatusCode.NOT_FOUND,
+    "ARTIFACT_GONE": StatusCode.NOT_FOUND,
+    "ARTIFACT_OUT_OF_REACH": StatusCode.NOT_FOUND,
     "REQUEST_ID_REUSED": StatusCode.ALREADY_EXISTS,
     "WORKFLOW_VERSION_CONFLICT": StatusCode.ALREADY_EXISTS,
     "BASE_RUN_NOT_COMPLETED": StatusCode.FAILED_PRECONDITION,
@@ -54,11 +56,13 @@ CODE_BY_REASON: Final[Mapping[str, StatusCode]] = {
     "TOO_MANY_WATCHES": StatusCode.RESOURCE_EXHAUSTED,
     "PAYLOAD_TOO_LARGE": StatusCode.RESOURCE_EXHAUSTED,
     "WATCH_STALLED": StatusCode.RESOURCE_EXHAUSTED,
+    "TOO_MANY_DOWNLOADS": StatusCode.RESOURCE_EXHAUSTED,
     "TOKEN_MISSING": StatusCode.UNAUTHENTICATED,
     "TOKEN_INVALID": StatusCode.UNAUTHENTICATED,
     "SCOPE_REQUIRED": StatusCode.PERMISSION_DENIED,
     "DRAINING": StatusCode.UNAVAILABLE,
     "DATABASE_UNAVAILABLE": StatusCode.UNAVAILABLE,
+    "ARTIFACT_STORE_UNAVAILABLE": StatusCode.UNAVAILABLE,
     "INTERNAL": StatusCode.INTERNAL,
     "NOT_YET_IMPLEMENTED": StatusCode.UNIMPLEMENTED,
 }
@@ -69,6 +73,8 @@ _RESOURCE_BY_REASON: Final[Mapping[str, tuple[str, str]]] = {
     "STEP_NOT_FOUND": ("Step", "stepId"),
     "ARTIFACT_NOT_FOUND": ("Artifact", "artifactId"),
     "CACHE_ENTRY_NOT_FOUND": ("CacheEntry", "key"),
+    "ARTIFACT_GONE": ("Artifact", "artifactId"),
+    "ARTIFACT_OUT_OF_REACH": ("Artifact", "artifactId"),
     "REQUEST_ID_REUSED": ("Request", "requestId"),
     "WORKFLOW_VERSION_CONFLICT": ("Workflow", "workflowName"),
     "BASE_RUN_NOT_COMPLETED": ("Run", "runId"),
@@ -81,11 +87,17 @@ _RESOURCE_BY_REASON: Final[Mapping[str, tuple[str, str]]] = {
 _QUOTA_SUBJECT_DEFAULT: Final[Mapping[str, str]] = {
     "QUEUE_FULL": "queue",
     "TOO_MANY_WATCHES": "server",
+    "TOO_MANY_DOWNLOADS": "server",
     "PAYLOAD_TOO_LARGE": "payload",
 }
 """Reasons that carry a QuotaFailure, and its subject where the error itself does not say; it is never empty."""
 
-_RETRY_AFTER_S_DEFAULT: Final[Mapping[str, float]] = {"DRAINING": 1.0, "DATABASE_UNAVAILABLE": 1.0, "QUEUE_FULL": 1.0}
+_RETRY_AFTER_S_DEFAULT: Final[Mapping[str, float]] = {
+    "DRAINING": 1.0,
+    "DATABASE_UNAVAILABLE": 1.0,
+    "ARTIFACT_STORE_UNAVAILABLE": 1.0,
+    "QUEUE_FULL": 1.0,
+}
 """Reasons whose RetryInfo is promised; used where the error itself does not say."""
 
 _TRAILERS_BYTES_MAX = 7_500

@@ -41,7 +41,8 @@ ENUMS = {
     " RUN_NOT_FOUND WORKFLOW_NOT_FOUND STEP_NOT_FOUND ARTIFACT_NOT_FOUND CACHE_ENTRY_NOT_FOUND REQUEST_ID_REUSED"
     " WORKFLOW_VERSION_CONFLICT BASE_RUN_NOT_COMPLETED RUN_NOT_RETRYABLE IMPACT_WIDENED SKILL_UNREGISTERED PLAN_CHANGED"
     " SEQUENCE_IN_FUTURE QUEUE_FULL TOO_MANY_WATCHES PAYLOAD_TOO_LARGE WATCH_STALLED TOKEN_MISSING TOKEN_INVALID"
-    " SCOPE_REQUIRED DRAINING DATABASE_UNAVAILABLE INTERNAL NOT_YET_IMPLEMENTED",
+    " SCOPE_REQUIRED DRAINING DATABASE_UNAVAILABLE INTERNAL NOT_YET_IMPLEMENTED ARTIFACT_GONE ARTIFACT_OUT_OF_REACH"
+    " TOO_MANY_DOWNLOADS ARTIFACT_STORE_UNAVAILABLE",
 }
 """Values in the order of their numbers, from 1; 0 is always UNSPECIFIED."""
 
@@ -124,6 +125,8 @@ MESSAGES = {
     " step_ids*=5",
     "WatchRunResponse": "run_id=1, sequence int64=2, kind/snapshot RunSnapshot=3, kind/events EventBatch=4,"
     " kind/bookmark Bookmark=5, kind/end WatchEnd=6",
+    "CreateWatchTokenRequest": "run_id=1, ttl Dur=2",
+    "CreateWatchTokenResponse": "token=1, expires_at TS=2",
     # event.proto
     "RunSnapshot": "run Run=1, steps Step*=2, reason SnapshotReason=3, more bool=4",
     "EventBatch": "events RunEvent*=1",
@@ -173,7 +176,7 @@ MESSAGES = {
 
 SERVICES = {
     "RunEngine": "Trigger TriggerUpdate Cancel RetryRun GetRun★ ListRuns★ ListSteps★ ListArtifacts★ GetLineage★"
-    " ExplainStep★ CompareRuns★ →WatchRun★",
+    " ExplainStep★ CompareRuns★ →WatchRun★ CreateWatchToken",
     "WorkflowRegistryService": "RegisterWorkflow GetWorkflow★ ListWorkflows★",
     "CacheAdminService": "GetCacheEntry★ ListCacheEntries★ InvalidateCache GetCacheStats★",
     "SkillRunnerService": "→Execute ListSkills★ ↔ExecuteMany",

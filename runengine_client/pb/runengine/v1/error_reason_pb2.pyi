@@ -100,6 +100,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNIMPLEMENTED, HTTP 501. The RPC, or a request field that is set, belongs to a feature that is not built yet. Not
     retryable.
     """
+    ERROR_REASON_ARTIFACT_GONE: _ErrorReason.ValueType  # 30
+    """NOT_FOUND, HTTP 404. The artifact is known, its bytes are no longer where it says they are. Not retryable."""
+    ERROR_REASON_ARTIFACT_OUT_OF_REACH: _ErrorReason.ValueType  # 31
+    """NOT_FOUND, HTTP 404. The artifact is known, its bytes lie outside of what this server is configured to serve. Not
+    retryable as it is configured.
+    """
+    ERROR_REASON_TOO_MANY_DOWNLOADS: _ErrorReason.ValueType  # 32
+    """RESOURCE_EXHAUSTED, HTTP 429. The limit of concurrent downloads is reached. Retryable later or on another replica."""
+    ERROR_REASON_ARTIFACT_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 33
+    """UNAVAILABLE, HTTP 503. The store that holds the artifact's bytes did not answer. Retryable after RetryInfo."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused: `google.rpc.ErrorInfo.reason` is the name of one of these values without its prefix, and
@@ -184,4 +194,14 @@ ERROR_REASON_NOT_YET_IMPLEMENTED: ErrorReason.ValueType  # 29
 """UNIMPLEMENTED, HTTP 501. The RPC, or a request field that is set, belongs to a feature that is not built yet. Not
 retryable.
 """
+ERROR_REASON_ARTIFACT_GONE: ErrorReason.ValueType  # 30
+"""NOT_FOUND, HTTP 404. The artifact is known, its bytes are no longer where it says they are. Not retryable."""
+ERROR_REASON_ARTIFACT_OUT_OF_REACH: ErrorReason.ValueType  # 31
+"""NOT_FOUND, HTTP 404. The artifact is known, its bytes lie outside of what this server is configured to serve. Not
+retryable as it is configured.
+"""
+ERROR_REASON_TOO_MANY_DOWNLOADS: ErrorReason.ValueType  # 32
+"""RESOURCE_EXHAUSTED, HTTP 429. The limit of concurrent downloads is reached. Retryable later or on another replica."""
+ERROR_REASON_ARTIFACT_STORE_UNAVAILABLE: ErrorReason.ValueType  # 33
+"""UNAVAILABLE, HTTP 503. The store that holds the artifact's bytes did not answer. Retryable after RetryInfo."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

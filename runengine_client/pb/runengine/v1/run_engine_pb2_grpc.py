@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from runengine_client.pb.runengine.v1 import queue_pb2 as runengine_dot_v1_dot_queue__pb2
 from runengine_client.pb.runengine.v1 import run_engine_pb2 as runengine_dot_v1_dot_run__engine__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
@@ -97,10 +98,20 @@ class RunEngineStub(object):
                 request_serializer=runengine_dot_v1_dot_run__engine__pb2.CompareRunsRequest.SerializeToString,
                 response_deserializer=runengine_dot_v1_dot_run__engine__pb2.CompareRunsResponse.FromString,
                 _registered_method=True)
+        self.GetQueue = channel.unary_unary(
+                '/runengine.v1.RunEngine/GetQueue',
+                request_serializer=runengine_dot_v1_dot_queue__pb2.GetQueueRequest.SerializeToString,
+                response_deserializer=runengine_dot_v1_dot_queue__pb2.GetQueueResponse.FromString,
+                _registered_method=True)
         self.WatchRun = channel.unary_stream(
                 '/runengine.v1.RunEngine/WatchRun',
                 request_serializer=runengine_dot_v1_dot_run__engine__pb2.WatchRunRequest.SerializeToString,
                 response_deserializer=runengine_dot_v1_dot_run__engine__pb2.WatchRunResponse.FromString,
+                _registered_method=True)
+        self.CreateWatchToken = channel.unary_unary(
+                '/runengine.v1.RunEngine/CreateWatchToken',
+                request_serializer=runengine_dot_v1_dot_run__engine__pb2.CreateWatchTokenRequest.SerializeToString,
+                response_deserializer=runengine_dot_v1_dot_run__engine__pb2.CreateWatchTokenResponse.FromString,
                 _registered_method=True)
 
 
@@ -247,6 +258,17 @@ class RunEngineServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetQueue(self, request, context):
+        """Answers how deep the tenant's queue is, how old, and which of its steps are delayed or stuck.
+
+        Scope: run:read.
+        Statuses: none of its own.
+        Retry: safe; it reads only. Answers are kept for a second or longer, so polling costs little.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchRun(self, request, context):
         """Follows a run until it ends: a snapshot (or, with after_sequence, a bookmark that confirms it), then every event in
         commit order, bookmarks while nothing happens, and one `end`. OK without `end` never happens.
@@ -256,6 +278,18 @@ class RunEngineServicer(object):
         (SEQUENCE_IN_FUTURE: after_sequence is above the run's last), RESOURCE_EXHAUSTED (TOO_MANY_WATCHES; WATCH_STALLED
         with the last sequence, after a write has been blocked for 10 s).
         Retry: safe; call again with after_sequence = the last valid `sequence`, on any replica.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateWatchToken(self, request, context):
+        """Answers a short-lived token that reads one run and nothing else, for pages whose EventSource and media elements
+        send no header: `?access_token=` of the run's HTTP resources (run, steps, artifacts, their content, events).
+
+        Scope: run:read.
+        Statuses: INVALID_ARGUMENT (VALIDATION_FAILED), NOT_FOUND (RUN_NOT_FOUND).
+        Retry: safe; every call answers a token of its own, and nothing is stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -319,10 +353,20 @@ def add_RunEngineServicer_to_server(servicer, server):
                     request_deserializer=runengine_dot_v1_dot_run__engine__pb2.CompareRunsRequest.FromString,
                     response_serializer=runengine_dot_v1_dot_run__engine__pb2.CompareRunsResponse.SerializeToString,
             ),
+            'GetQueue': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetQueue,
+                    request_deserializer=runengine_dot_v1_dot_queue__pb2.GetQueueRequest.FromString,
+                    response_serializer=runengine_dot_v1_dot_queue__pb2.GetQueueResponse.SerializeToString,
+            ),
             'WatchRun': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchRun,
                     request_deserializer=runengine_dot_v1_dot_run__engine__pb2.WatchRunRequest.FromString,
                     response_serializer=runengine_dot_v1_dot_run__engine__pb2.WatchRunResponse.SerializeToString,
+            ),
+            'CreateWatchToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateWatchToken,
+                    request_deserializer=runengine_dot_v1_dot_run__engine__pb2.CreateWatchTokenRequest.FromString,
+                    response_serializer=runengine_dot_v1_dot_run__engine__pb2.CreateWatchTokenResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -641,6 +685,33 @@ class RunEngine(object):
             _registered_method=True)
 
     @staticmethod
+    def GetQueue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/runengine.v1.RunEngine/GetQueue',
+            runengine_dot_v1_dot_queue__pb2.GetQueueRequest.SerializeToString,
+            runengine_dot_v1_dot_queue__pb2.GetQueueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def WatchRun(request,
             target,
             options=(),
@@ -657,6 +728,33 @@ class RunEngine(object):
             '/runengine.v1.RunEngine/WatchRun',
             runengine_dot_v1_dot_run__engine__pb2.WatchRunRequest.SerializeToString,
             runengine_dot_v1_dot_run__engine__pb2.WatchRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateWatchToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/runengine.v1.RunEngine/CreateWatchToken',
+            runengine_dot_v1_dot_run__engine__pb2.CreateWatchTokenRequest.SerializeToString,
+            runengine_dot_v1_dot_run__engine__pb2.CreateWatchTokenResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from runengine_client.pb.runengine.v1 import queue_pb2 as _queue_pb2
 from runengine_client.pb.runengine.v1 import run_engine_pb2 as _run_engine_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -129,6 +130,13 @@ class RunEngineStub:
     Statuses: INVALID_ARGUMENT (VALIDATION_FAILED, also for runs of different workflows), NOT_FOUND (RUN_NOT_FOUND).
     Retry: safe; it reads only.
     """
+    GetQueue: _grpc.UnaryUnaryMultiCallable[_queue_pb2.GetQueueRequest, _queue_pb2.GetQueueResponse]
+    """Answers how deep the tenant's queue is, how old, and which of its steps are delayed or stuck.
+
+    Scope: run:read.
+    Statuses: none of its own.
+    Retry: safe; it reads only. Answers are kept for a second or longer, so polling costs little.
+    """
     WatchRun: _grpc.UnaryStreamMultiCallable[_run_engine_pb2.WatchRunRequest, _run_engine_pb2.WatchRunResponse]
     """Follows a run until it ends: a snapshot (or, with after_sequence, a bookmark that confirms it), then every event in
     commit order, bookmarks while nothing happens, and one `end`. OK without `end` never happens.
@@ -138,6 +146,14 @@ class RunEngineStub:
     (SEQUENCE_IN_FUTURE: after_sequence is above the run's last), RESOURCE_EXHAUSTED (TOO_MANY_WATCHES; WATCH_STALLED
     with the last sequence, after a write has been blocked for 10 s).
     Retry: safe; call again with after_sequence = the last valid `sequence`, on any replica.
+    """
+    CreateWatchToken: _grpc.UnaryUnaryMultiCallable[_run_engine_pb2.CreateWatchTokenRequest, _run_engine_pb2.CreateWatchTokenResponse]
+    """Answers a short-lived token that reads one run and nothing else, for pages whose EventSource and media elements
+    send no header: `?access_token=` of the run's HTTP resources (run, steps, artifacts, their content, events).
+
+    Scope: run:read.
+    Statuses: INVALID_ARGUMENT (VALIDATION_FAILED), NOT_FOUND (RUN_NOT_FOUND).
+    Retry: safe; every call answers a token of its own, and nothing is stored.
     """
 
 @_typing.type_check_only
@@ -241,6 +257,13 @@ class RunEngineAsyncStub(RunEngineStub):
     Statuses: INVALID_ARGUMENT (VALIDATION_FAILED, also for runs of different workflows), NOT_FOUND (RUN_NOT_FOUND).
     Retry: safe; it reads only.
     """
+    GetQueue: _aio.UnaryUnaryMultiCallable[_queue_pb2.GetQueueRequest, _queue_pb2.GetQueueResponse]  # type: ignore[assignment]
+    """Answers how deep the tenant's queue is, how old, and which of its steps are delayed or stuck.
+
+    Scope: run:read.
+    Statuses: none of its own.
+    Retry: safe; it reads only. Answers are kept for a second or longer, so polling costs little.
+    """
     WatchRun: _aio.UnaryStreamMultiCallable[_run_engine_pb2.WatchRunRequest, _run_engine_pb2.WatchRunResponse]  # type: ignore[assignment]
     """Follows a run until it ends: a snapshot (or, with after_sequence, a bookmark that confirms it), then every event in
     commit order, bookmarks while nothing happens, and one `end`. OK without `end` never happens.
@@ -250,6 +273,14 @@ class RunEngineAsyncStub(RunEngineStub):
     (SEQUENCE_IN_FUTURE: after_sequence is above the run's last), RESOURCE_EXHAUSTED (TOO_MANY_WATCHES; WATCH_STALLED
     with the last sequence, after a write has been blocked for 10 s).
     Retry: safe; call again with after_sequence = the last valid `sequence`, on any replica.
+    """
+    CreateWatchToken: _aio.UnaryUnaryMultiCallable[_run_engine_pb2.CreateWatchTokenRequest, _run_engine_pb2.CreateWatchTokenResponse]  # type: ignore[assignment]
+    """Answers a short-lived token that reads one run and nothing else, for pages whose EventSource and media elements
+    send no header: `?access_token=` of the run's HTTP resources (run, steps, artifacts, their content, events).
+
+    Scope: run:read.
+    Statuses: INVALID_ARGUMENT (VALIDATION_FAILED), NOT_FOUND (RUN_NOT_FOUND).
+    Retry: safe; every call answers a token of its own, and nothing is stored.
     """
 
 class RunEngineServicer(metaclass=_abc_1.ABCMeta):
@@ -418,6 +449,19 @@ class RunEngineServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def GetQueue(
+        self,
+        request: _queue_pb2.GetQueueRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_queue_pb2.GetQueueResponse, _abc.Awaitable[_queue_pb2.GetQueueResponse]]:
+        """Answers how deep the tenant's queue is, how old, and which of its steps are delayed or stuck.
+
+        Scope: run:read.
+        Statuses: none of its own.
+        Retry: safe; it reads only. Answers are kept for a second or longer, so polling costs little.
+        """
+
+    @_abc_1.abstractmethod
     def WatchRun(
         self,
         request: _run_engine_pb2.WatchRunRequest,
@@ -431,6 +475,20 @@ class RunEngineServicer(metaclass=_abc_1.ABCMeta):
         (SEQUENCE_IN_FUTURE: after_sequence is above the run's last), RESOURCE_EXHAUSTED (TOO_MANY_WATCHES; WATCH_STALLED
         with the last sequence, after a write has been blocked for 10 s).
         Retry: safe; call again with after_sequence = the last valid `sequence`, on any replica.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateWatchToken(
+        self,
+        request: _run_engine_pb2.CreateWatchTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_run_engine_pb2.CreateWatchTokenResponse, _abc.Awaitable[_run_engine_pb2.CreateWatchTokenResponse]]:
+        """Answers a short-lived token that reads one run and nothing else, for pages whose EventSource and media elements
+        send no header: `?access_token=` of the run's HTTP resources (run, steps, artifacts, their content, events).
+
+        Scope: run:read.
+        Statuses: INVALID_ARGUMENT (VALIDATION_FAILED), NOT_FOUND (RUN_NOT_FOUND).
+        Retry: safe; every call answers a token of its own, and nothing is stored.
         """
 
 def add_RunEngineServicer_to_server(servicer: RunEngineServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
