@@ -7,6 +7,7 @@ from runengine_server.domain.ids import RunId, RunKey, StepNo, WorkflowDigest
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.run import ChangeRequest
 from runengine_server.domain.states import CacheMode, FailurePolicy, PlanAction, PlanReason, RunStatus
+from runengine_server.domain.trace_context import TraceContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,10 @@ class BaseResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseRun:
-    """A run to build on; `plan` and `results` (successes only) by step number in the run's own version."""
+    """A run to build on; `plan` and `results` (successes only) by step number in the run's own version.
+
+    `trace` is the call that started it, None where that was not traced.
+    """
 
     run: RunKey
     root_run: RunKey
@@ -39,3 +43,4 @@ class BaseRun:
     labels: Mapping[str, str]
     plan: Sequence[tuple[PlanAction, PlanReason]]
     results: Mapping[StepNo, BaseResult]
+    trace: TraceContext | None = None

@@ -18,6 +18,7 @@ from runengine_server.domain.states import (
     PlanReason,
     TriggerType,
 )
+from runengine_server.domain.trace_context import TraceContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,7 @@ class NewRun:
         ready: the steps to queue at once, with their attempt timeout in milliseconds.
         reused: the steps that are done.
         is_base_version: whether the base run is of the same version, so that its steps have the same numbers.
+        trace: the call that starts it; None where that is not traced.
     """
 
     id: RunId
@@ -63,6 +65,7 @@ class NewRun:
     ready: Sequence[tuple[StepNo, int]]
     reused: Sequence[tuple[StepNo, ReuseBinding]]
     is_base_version: bool = False
+    trace: TraceContext | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +89,8 @@ class RunFacts:
 
     Nothing of it ever changes but `deadline_in_s`: seconds from when it was read, by the database's clock.
     `base_digest` is the base's workflow version, None without a base and when retention has removed it; `base_results`
-    are the base's successes where whoever created the run has them at hand.
+    are the base's successes where whoever created the run has them at hand. `trace` is the call that started the run,
+    `base_span` the base's own span; None where they are not traced.
     """
 
     run: RunKey
@@ -102,6 +106,8 @@ class RunFacts:
     plan: Sequence[tuple[PlanAction, PlanReason]]
     deadline_in_s: float | None
     base_results: Mapping[StepNo, BaseResult] | None = None
+    trace: TraceContext | None = None
+    base_span: TraceContext | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,11 +9,15 @@ from runengine_server.domain.artifact import ProducedArtifact
 from runengine_server.domain.failure import Failure
 from runengine_server.domain.ids import RunId, SkillId, StepId, Tenant
 from runengine_server.domain.json_value import JsonObject
+from runengine_server.domain.trace_context import TraceContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkillCall:
-    """One attempt; `input_json` is RFC 8785 and its SHA-256 is `input_hash`; `timeout_s` covers the whole attempt."""
+    """One attempt; `input_json` is RFC 8785 and its SHA-256 is `input_hash`; `timeout_s` covers the whole attempt.
+
+    `trace`: what the runner's spans belong to; None where the run is not traced.
+    """
 
     skill_id: SkillId
     idempotency_key: str
@@ -26,6 +30,7 @@ class SkillCall:
     workflow_name: str
     tenant: Tenant
     timeout_s: float
+    trace: TraceContext | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -169,6 +169,7 @@ class AttemptRunner:
             workflow_name=facts.workflow_name,
             tenant=facts.tenant,
             timeout_s=timeout_s,
+            trace=facts.trace,
         )
 
     def _is_due(self, step: Execute) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from runengine_server.domain.ids import RunId, RunKey, StepNo, Tenant, WorkflowDigest
 from runengine_server.domain.run import ChangeRequest
 from runengine_server.domain.states import CacheMode, FailurePolicy, PlanAction, PlanReason, RunStatus
+from runengine_server.domain.trace_context import TraceContext
 from runengine_server.ports.run_store import CreatedRun, EarlierAnswer
 
 from .queue_subject import Subject, lease_one
@@ -225,3 +226,36 @@ async def test_facts_say_how_much_time_is_left(subject: Subject) -> None:
     assert left[1] is not None
     assert 3500 < left[1] < 3600
     assert left[2] is None
+
+
+async def test_the_trace_travels_with_the_run(subject: Subject) -> None:
+    """What a run is traced in comes back in its facts, also for others than its creator; its base's span beside it."""
+    begun_in = TraceContext(traceparent=f"00-{'a1' * 16}-{'b2' * 8}-01", tracestate="vendor=1,other=2")
+    first = replace(new_run(CHAIN), trace=begun_in)
+    # Created together, in one batch where there are batches: each run keeps its own.
+    plain = new_run(CHAIN)
+    async with anyio.create_task_group() as tasks:
+        for new in (plain, first):
+            tasks.start_soon(subject.store.create, new)
+    base = await subject.store.base(TENANT, first.id)
+    assert base is not None and base.trace == begun_in
+    update = replace(new_run(CHAIN, base=base.run), trace=begun_in.at("c3" * 8))
+    created = await subject.store.create(update)
+    assert isinstance(created, CreatedRun)
+    facts = await subject.store.facts([base.run, created.run])
+    assert (facts[base.run].trace, facts[base.run].base_span) == (begun_in, None)
+    assert facts[created.run].trace == begun_in.at("c3" * 8)
+    assert facts[created.run].base_span == begun_in.at(first.id.replace("-", "")[16:])
+    untraced = await subject.store.base(TENANT, plain.id)
+    assert untraced is not None and untraced.trace is None
+
+
+async def test_a_traced_request_is_repeated(subject: Subject) -> None:
+    """The same request id gets its first answer, in whichever trace it comes again; the run stays in its own."""
+    trace = TraceContext(traceparent=f"00-{'a1' * 16}-{'b2' * 8}-01")
+    first = replace(new_run(CHAIN, request_id="once"), trace=trace)
+    again = replace(new_run(CHAIN, request_id="once"), trace=trace.at("c3" * 8))
+    created = await subject.store.create(first)
+    assert isinstance(created, CreatedRun)
+    assert isinstance(await subject.store.create(again), EarlierAnswer)
+    assert (await subject.store.facts([created.run]))[created.run].trace == trace

@@ -10,6 +10,7 @@ from runengine_server.domain.failure import RUN_CANCELLED
 from runengine_server.domain.ids import Place, RunId, RunKey, StepNo, Tenant, WorkflowDigest
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.states import OutputSource, PlanAction, PlanReason, RunStatus, StepStatus
+from runengine_server.domain.trace_context import TraceContext, run_span
 from runengine_server.ports.run_store import (
     CreatedRun,
     EarlierAnswer,
@@ -89,6 +90,7 @@ class MemoryRunStore:
             labels=run.new.labels,
             plan=_planned(run.new),
             results=(await self.base_results([run.key])).get(run.key, {}),
+            trace=run.new.trace,
         )
 
     async def base_results(self, runs: Sequence[RunKey]) -> Mapping[RunKey, Mapping[StepNo, BaseResult]]:
@@ -173,7 +175,12 @@ class MemoryRunStore:
             base_digest=self._tables.runs[new.base_run].new.workflow_digest if new.base_run is not None else None,
             plan=_planned(new),
             deadline_in_s=None if run.deadline_at is None else run.deadline_at - self._tables.now(),
+            trace=new.trace,
+            base_span=None if new.base_run is None else self._span(self._tables.runs[new.base_run].new),
         )
+
+    def _span(self, new: NewRun) -> TraceContext | None:
+        return None if new.trace is None else run_span(new.trace, new.id)
 
     def _base_result(self, result: StepResult, producer: Place) -> BaseResult:
         return BaseResult(

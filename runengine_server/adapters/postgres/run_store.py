@@ -17,6 +17,7 @@ from runengine_server.adapters.postgres.rows import change_request, produced_art
 from runengine_server.domain.base_run import BaseResult, BaseRun
 from runengine_server.domain.ids import RunId, RunKey, StepNo, Tenant, WorkflowDigest
 from runengine_server.domain.states import CacheMode, FailurePolicy, OutputSource, RunStatus
+from runengine_server.domain.trace_context import TraceContext, run_span
 from runengine_server.ports.run_store import (
     CreatedRun,
     EarlierAnswer,
@@ -79,6 +80,7 @@ class PostgresRunStore:
             labels=orjson.loads(row["labels"]),
             plan=[decode_planned(byte) for byte in row["plan"]],
             results=results.get(row["run"], {}),
+            trace=_trace(row["trace_context"]),
         )
 
     async def base_results(self, runs: Sequence[RunKey]) -> Mapping[RunKey, Mapping[StepNo, BaseResult]]:
@@ -116,7 +118,12 @@ class PostgresRunStore:
         }
 
     async def _create_batch(self, batch: Sequence[NewRun]) -> Sequence[CreatedRun | EarlierAnswer]:
-        row = await self._database.fetchrow(sql("runs_create"), *creation_arguments(batch))
+        arguments = creation_arguments(batch)
+        if any(new.trace for new in batch):
+            traces = [None if new.trace is None else new.trace.encode() for new in batch]
+            row = await self._database.fetchrow(sql("traced_runs_create"), *arguments, traces)
+        else:
+            row = await self._database.fetchrow(sql("runs_create"), *arguments)
         assert row is not None
         runs, digests, answers = row
         if digests is None:
@@ -143,7 +150,7 @@ def _successes(rows: Sequence[asyncpg.Record]) -> Mapping[RunKey, Mapping[StepNo
 
 
 def _facts(row: asyncpg.Record) -> RunFacts:
-    base_digest = row["base_digest"]
+    base_digest, base_trace = row["base_digest"], _trace(row["base_trace_context"])
     return RunFacts(
         run=row["run"],
         run_id=RunId(str(row["id"])),
@@ -157,4 +164,10 @@ def _facts(row: asyncpg.Record) -> RunFacts:
         base_digest=None if base_digest is None else WorkflowDigest(base_digest.hex()),
         plan=[decode_planned(byte) for byte in row["plan"]],
         deadline_in_s=row["deadline_in_s"],
+        trace=_trace(row["trace_context"]),
+        base_span=None if base_trace is None else run_span(base_trace, RunId(str(row["base_id"]))),
     )
+
+
+def _trace(text: str | None) -> TraceContext | None:
+    return None if text is None else TraceContext.decode(text)

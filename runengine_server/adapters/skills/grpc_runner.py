@@ -22,6 +22,7 @@ from runengine_server.adapters.skills.silence import (
 )
 from runengine_server.adapters.skills.status_failures import failed_with, is_too_large, lost_with
 from runengine_server.adapters.skills.targets import Endpoint, Transport
+from runengine_server.adapters.skills.trace_metadata import trace_metadata
 from runengine_server.domain.failure import OUTPUT_TOO_LARGE
 from runengine_server.domain.ids import SkillId
 from runengine_server.ports.skill_runner import (
@@ -73,7 +74,7 @@ class GrpcSkillRunner:
         accepted_within_s: float = ACCEPTED_WITHIN_S,
         refresh_interval_s: float = 30.0,
         root_certificates: bytes | None = None,
-        call_metadata: CallMetadata = lambda _: (),
+        call_metadata: CallMetadata = trace_metadata,
         shares_stream: bool = True,
     ) -> None:
         """Prepare the runner; nothing is dialled yet.
@@ -85,7 +86,7 @@ class GrpcSkillRunner:
             accepted_within_s: how long `accepted` may take, the wait for a runner that is away included.
             refresh_interval_s: how often the list of skills is read.
             root_certificates: PEM of the authorities that TLS trusts; None means gRPC's own.
-            call_metadata: further metadata of each call, such as `traceparent`.
+            call_metadata: further metadata of each call; by default its trace context.
             shares_stream: whether calls travel together on one stream where the runner offers it.
 
         Raises:

@@ -8,6 +8,13 @@ FROM installation;
 SELECT run, earlier_digest, earlier_response
 FROM runs_create($1::new_run[], $2::bytea[], $3::bytea[], $4::kept_steps[], $5::reused_step[]);
 
+-- name: traced_runs_create
+-- A batch of runs of which some are traced.
+SELECT run, earlier_digest, earlier_response
+FROM runs_create_traced(
+    $1::new_run[], $2::bytea[], $3::bytea[], $4::kept_steps[], $5::reused_step[], $6::text[]
+);
+
 -- name: request_find
 -- What was answered to a request id before.
 SELECT request_digest, response
@@ -22,7 +29,7 @@ SELECT run_cancel($1, $2, $3, $4);
 -- A run to build on, as the tenant that owns it sees it.
 SELECT
     r.run, r.root_run, r.id, p.status, r.workflow_name, r.workflow_digest, r.payload, r.change_type, r.change_payload,
-    r.cache_mode, r.failure_policy, r.priority, r.labels::text AS labels, r.plan
+    r.cache_mode, r.failure_policy, r.priority, r.labels::text AS labels, r.plan, r.trace_context
 FROM runs AS r
 JOIN run_progress AS p ON p.run = r.run
 WHERE r.id = $1 AND r.tenant = $2;
@@ -69,6 +76,7 @@ WHERE p.source = 1;
 SELECT
     r.run, r.id, r.tenant, r.workflow_name, r.workflow_digest, r.cache_mode, r.payload, r.change_type, r.change_payload,
     r.base_run, base.workflow_digest AS base_digest, r.plan,
+    r.trace_context, base.id AS base_id, base.trace_context AS base_trace_context,
     extract(epoch FROM r.deadline - clock_timestamp())::double precision AS deadline_in_s
 FROM runs AS r
 LEFT JOIN runs AS base ON base.run = r.base_run
