@@ -50,9 +50,9 @@ class EndObserver(LogObserver):
         self._on_end = on_end
         self._on_step = on_step
 
-    def step_completed(self, run_id: RunId, step_id: str, duration_ms: int) -> None:
+    def step_completed(self, run_id: RunId, step_id: str, skill_id: str, duration_ms: int) -> None:
         """See the port."""
-        super().step_completed(run_id, step_id, duration_ms)
+        super().step_completed(run_id, step_id, skill_id, duration_ms)
         self._on_step(run_id, step_id, perf_counter())
 
     def run_completed(self, run_id: RunId, duration_ms: int) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from runengine_server.domain.cache import CacheDecision, CacheKey
-from runengine_server.domain.ids import RunId, RunKey, StepId, StepNo
+from runengine_server.domain.ids import RunId, RunKey, SkillId, StepId, StepNo
 from runengine_server.domain.states import CacheTier, OutputSource, PlanAction, PlanReason
 
 
@@ -24,7 +24,10 @@ class ReuseBinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStep:
-    """What happens to one step; `caused_by` and `unknown_until` are direct dependencies, at most 16 each."""
+    """What happens to one step; `caused_by` and `unknown_until` are direct dependencies, at most 16 each.
+
+    `skill_id` is that of a step whose output is reused.
+    """
 
     step_id: StepId
     action: PlanAction
@@ -34,6 +37,7 @@ class PlannedStep:
     unknown_until: tuple[StepId, ...] = ()
     estimate_s: float | None = None
     binding: ReuseBinding | None = None
+    skill_id: SkillId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

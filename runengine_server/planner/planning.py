@@ -353,7 +353,11 @@ class _Planner:
     def _reuse_base(self, step: StepNo, reason: PlanReason) -> PlannedStep:
         base: BaseResult = self._results[step]
         return PlannedStep(
-            step_id=self._steps[step].step_id, action=PlanAction.REUSE, reason=reason, binding=base_binding(base)
+            step_id=self._steps[step].step_id,
+            action=PlanAction.REUSE,
+            reason=reason,
+            binding=base_binding(base),
+            skill_id=self._steps[step].skill_id,
         )
 
     def _reuse_cached(self, step: StepNo, hit: CacheHit) -> PlannedStep:
@@ -364,4 +368,5 @@ class _Planner:
             reason=PlanReason.WIDENED if is_widened else PlanReason.CACHED,
             changed_pointers=self._changes.get(step, ()),
             binding=cache_binding(hit),
+            skill_id=self._steps[step].skill_id,
         )

@@ -24,16 +24,16 @@ class Observer(Protocol):
     def run_cancelled(self, run_id: RunId) -> None:
         """A run was cancelled."""
 
-    def step_started(self, run_id: RunId, step_id: str) -> None:
+    def step_started(self, run_id: RunId, step_id: str, skill_id: str) -> None:
         """An attempt calls its skill."""
 
-    def step_completed(self, run_id: RunId, step_id: str, duration_ms: int) -> None:
+    def step_completed(self, run_id: RunId, step_id: str, skill_id: str, duration_ms: int) -> None:
         """A step's result is committed."""
 
-    def step_skipped(self, run_id: RunId, step_id: str, source: OutputSource) -> None:
+    def step_skipped(self, run_id: RunId, step_id: str, skill_id: str, source: OutputSource) -> None:
         """A step uses an existing output."""
 
-    def step_failed(self, run_id: RunId, step_id: str, failure: Failure, attempt: int) -> None:
+    def step_failed(self, run_id: RunId, step_id: str, skill_id: str, failure: Failure, attempt: int) -> None:
         """An attempt failed, finally or not."""
 
     def cache_hit(self, key: CacheKey, tier: CacheTier) -> None:

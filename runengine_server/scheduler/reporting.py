@@ -29,7 +29,7 @@ class Reporting:
             if (binding := step.binding) is not None:
                 if binding.cache is not None:
                     self._observer.cache_hit(*binding.cache)
-                self._observer.step_skipped(facts.run_id, step.step_id, binding.source)
+                self._observer.step_skipped(facts.run_id, step.step_id, step.skill_id or "", binding.source)
         if not has_ready_steps:
             self._observer.run_completed(facts.run_id, 0)
         self._observer.runs_changed([facts.run])
@@ -52,7 +52,7 @@ class Reporting:
     def step_started(self, context: RunContext, lease: Lease) -> None:
         """An attempt is about to call its skill."""
         step = context.compiled.workflow.steps[lease.step]
-        self._observer.step_started(context.facts.run_id, step.step_id)
+        self._observer.step_started(context.facts.run_id, step.step_id, step.skill_id)
 
     def committed(self, batch: Sequence[Settled], turn: Turn) -> None:
         """A tick is committed."""
@@ -94,14 +94,15 @@ class Reporting:
 
     def _step_settled(self, settled: Settled, context: RunContext) -> None:
         completion, facts = settled.completion, context.facts
-        step_id = context.compiled.workflow.steps[completion.lease.step].step_id
+        step = context.compiled.workflow.steps[completion.lease.step]
         match completion:
             case StepExecuted():
-                self._observer.step_completed(facts.run_id, step_id, settled.duration_ms)
+                self._observer.step_completed(facts.run_id, step.step_id, step.skill_id, settled.duration_ms)
             case StepReused():
-                self._observer.step_skipped(facts.run_id, step_id, completion.source)
+                self._observer.step_skipped(facts.run_id, step.step_id, step.skill_id, completion.source)
             case AttemptFailed() | StepFailed():
-                self._observer.step_failed(facts.run_id, step_id, completion.failure, completion.lease.attempt)
+                attempt = completion.lease.attempt
+                self._observer.step_failed(facts.run_id, step.step_id, step.skill_id, completion.failure, attempt)
 
     def _run_ended(self, context: RunContext, ended: EndedRun) -> None:
         run_id = context.facts.run_id

@@ -77,20 +77,20 @@ class LogObserver:
         if _RUN.isEnabledFor(logging.INFO):
             self._say("info", "run_cancelled", f"[RunEngine] Run cancelled: runId={run_id}", {"runId": run_id})
 
-    def step_started(self, run_id: RunId, step_id: str) -> None:
+    def step_started(self, run_id: RunId, step_id: str, skill_id: str) -> None:
         """See the port."""
         if _STEP.isEnabledFor(logging.INFO):
             line = f"[RunEngine] Step started: runId={run_id}, stepId={step_id}"
             self._say("info", "step_started", line, {"runId": run_id, "stepId": step_id})
 
-    def step_completed(self, run_id: RunId, step_id: str, duration_ms: int) -> None:
+    def step_completed(self, run_id: RunId, step_id: str, skill_id: str, duration_ms: int) -> None:
         """See the port."""
         if _STEP.isEnabledFor(logging.INFO):
             line = f"[RunEngine] Step completed: runId={run_id}, stepId={step_id}, durationMs={duration_ms}"
             fields: Fields = {"runId": run_id, "stepId": step_id, "durationMs": duration_ms}
             self._say("info", "step_completed", line, fields)
 
-    def step_skipped(self, run_id: RunId, step_id: str, source: OutputSource) -> None:
+    def step_skipped(self, run_id: RunId, step_id: str, skill_id: str, source: OutputSource) -> None:
         """See the port."""
         if _STEP.isEnabledFor(logging.INFO):
             because = _SKIPPED_BECAUSE[source]
@@ -98,7 +98,7 @@ class LogObserver:
             fields: Fields = {"runId": run_id, "stepId": step_id, "outputSource": source.name}
             self._say("info", "step_skipped", line, fields)
 
-    def step_failed(self, run_id: RunId, step_id: str, failure: Failure, attempt: int) -> None:
+    def step_failed(self, run_id: RunId, step_id: str, skill_id: str, failure: Failure, attempt: int) -> None:
         """See the port."""
         if _STEP.isEnabledFor(logging.WARNING):
             code = _one_word(failure.code)

@@ -51,35 +51,35 @@ class ObserverGroup:
             except Exception:  # an observer must not fail the engine
                 _complain(member)
 
-    def step_started(self, run_id: RunId, step_id: str) -> None:
+    def step_started(self, run_id: RunId, step_id: str, skill_id: str) -> None:
         """See the port."""
         for member in self._members:
             try:
-                member.step_started(run_id, step_id)
+                member.step_started(run_id, step_id, skill_id)
             except Exception:  # an observer must not fail the engine
                 _complain(member)
 
-    def step_completed(self, run_id: RunId, step_id: str, duration_ms: int) -> None:
+    def step_completed(self, run_id: RunId, step_id: str, skill_id: str, duration_ms: int) -> None:
         """See the port."""
         for member in self._members:
             try:
-                member.step_completed(run_id, step_id, duration_ms)
+                member.step_completed(run_id, step_id, skill_id, duration_ms)
             except Exception:  # an observer must not fail the engine
                 _complain(member)
 
-    def step_skipped(self, run_id: RunId, step_id: str, source: OutputSource) -> None:
+    def step_skipped(self, run_id: RunId, step_id: str, skill_id: str, source: OutputSource) -> None:
         """See the port."""
         for member in self._members:
             try:
-                member.step_skipped(run_id, step_id, source)
+                member.step_skipped(run_id, step_id, skill_id, source)
             except Exception:  # an observer must not fail the engine
                 _complain(member)
 
-    def step_failed(self, run_id: RunId, step_id: str, failure: Failure, attempt: int) -> None:
+    def step_failed(self, run_id: RunId, step_id: str, skill_id: str, failure: Failure, attempt: int) -> None:
         """See the port."""
         for member in self._members:
             try:
-                member.step_failed(run_id, step_id, failure, attempt)
+                member.step_failed(run_id, step_id, skill_id, failure, attempt)
             except Exception:  # an observer must not fail the engine
                 _complain(member)
 

@@ -51,7 +51,7 @@ async def test_own_success_is_recognised() -> None:
         await on.bell.until(lambda: "run_completed" in on.observer.names())
         assert len(lost) == 3, "every committing turn lost its reply"
         assert [call.step_id for call in on.skills.calls] == ["a", "b", "c"]
-        assert [step_id for _, step_id, _ in on.observer.of("step_completed")] == ["a", "b", "c"]
+        assert [step_id for _, step_id, *_ in on.observer.of("step_completed")] == ["a", "b", "c"]
         assert len(on.observer.of("run_completed")) == 1
         on.queue.after = None
         again = await on.start(chain(), {"x": 1})
@@ -68,7 +68,7 @@ async def test_own_failure_is_recognised() -> None:
         run = await on.start(workflow(step("a", attempts=2)))
         assert await on.ended(run) == [RunStatus.FAILED]
         await on.bell.until(lambda: "run_failed" in on.observer.names())
-        assert [attempt for _, _, _, attempt in on.observer.of("step_failed")] == [1, 2]
+        assert [attempt for *_, attempt in on.observer.of("step_failed")] == [1, 2]
         assert on.observer.of("run_failed") == [(on.ids[run], "a", "MAX_RETRIES_EXCEEDED")]
 
 

@@ -26,31 +26,34 @@ Tell = Callable[[LogObserver], None]
 
 LINES: list[tuple[str, Tell]] = [
     (f"Run started: runId={RUN}, workflow=campaign.build.v1", lambda o: o.run_started(RUN, "campaign.build.v1")),
-    (f"Step started: runId={RUN}, stepId=generate_bgm_track", lambda o: o.step_started(RUN, "generate_bgm_track")),
+    (
+        f"Step started: runId={RUN}, stepId=generate_bgm_track",
+        lambda o: o.step_started(RUN, "generate_bgm_track", "a.skill"),
+    ),
     (
         f"Step completed: runId={RUN}, stepId=generate_bgm_track, durationMs=5234",
-        lambda o: o.step_completed(RUN, "generate_bgm_track", 5234),
+        lambda o: o.step_completed(RUN, "generate_bgm_track", "a.skill", 5234),
     ),
     (
         f"Step skipped (cache hit): runId={RUN}, stepId=generate_intro_image",
-        lambda o: o.step_skipped(RUN, "generate_intro_image", OutputSource.CACHE_HOT),
+        lambda o: o.step_skipped(RUN, "generate_intro_image", "a.skill", OutputSource.CACHE_HOT),
     ),
     (
         f"Step skipped (cache hit): runId={RUN}, stepId=generate_intro_image",
-        lambda o: o.step_skipped(RUN, "generate_intro_image", OutputSource.CACHE_COLD),
+        lambda o: o.step_skipped(RUN, "generate_intro_image", "a.skill", OutputSource.CACHE_COLD),
     ),
     (
         f"Step skipped (base run): runId={RUN}, stepId=mix_audio",
-        lambda o: o.step_skipped(RUN, "mix_audio", OutputSource.BASE_RUN),
+        lambda o: o.step_skipped(RUN, "mix_audio", "a.skill", OutputSource.BASE_RUN),
     ),
     (
         f"Step skipped (joined): runId={RUN}, stepId=mix_audio",
-        lambda o: o.step_skipped(RUN, "mix_audio", OutputSource.JOINED),
+        lambda o: o.step_skipped(RUN, "mix_audio", "a.skill", OutputSource.JOINED),
     ),
     (
         f"Step failed: runId={RUN}, stepId=mix_audio, error=SKILL_TIMEOUT, attempt=2",
         lambda o: o.step_failed(
-            RUN, "mix_audio", Failure(code="SKILL_TIMEOUT", message=SECRET, details={"a": SECRET}), 2
+            RUN, "mix_audio", "a.skill", Failure(code="SKILL_TIMEOUT", message=SECRET, details={"a": SECRET}), 2
         ),
     ),
     (f"Run completed: runId={RUN}, totalDurationMs=45678", lambda o: o.run_completed(RUN, 45678)),
@@ -137,7 +140,9 @@ def test_json_names_the_cache_key_in_full() -> None:
 @pytest.mark.parametrize("is_json", [False, True])
 def test_a_skill_cannot_forge_lines(code: str, is_json: bool) -> None:
     """A code with control characters or of absurd length is not repeated."""
-    (step,) = _told(lambda o: o.step_failed(RUN, "mix_audio", Failure(code=code, message=""), 1), is_json=is_json)
+    (step,) = _told(
+        lambda o: o.step_failed(RUN, "mix_audio", "a.skill", Failure(code=code, message=""), 1), is_json=is_json
+    )
     (run,) = _told(lambda o: o.run_failed(RUN, "mix_audio", code), is_json=is_json)
     assert b"INVALID_CODE" in step
     assert b"INVALID_CODE" in run
