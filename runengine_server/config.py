@@ -115,10 +115,19 @@ def read_settings(**overrides: object) -> Settings:
         raise ConfigurationError("\n".join(_line(problem) for problem in error.errors())) from None
 
 
+def variable_of(name: str) -> str:
+    """The environment variable of a setting."""
+    field = Settings.model_fields.get(name)
+    alias = field.validation_alias if field is not None else None
+    if isinstance(alias, str):
+        return alias
+    return name if name.isupper() else f"RUNENGINE_{name.upper()}"
+
+
 def _line(problem: object) -> str:
     assert isinstance(problem, dict), "pydantic describes each problem as a dict"
     place = ".".join(str(part) for part in problem["loc"])
-    variable = place if place.isupper() else f"RUNENGINE_{place.upper()}"
+    variable = variable_of(place)
     if not place:
         return str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "missing":
