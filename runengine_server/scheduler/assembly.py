@@ -11,6 +11,7 @@ from runengine_server.ports.run_store import RunStore
 from runengine_server.ports.skill_permits import SkillPermits
 from runengine_server.ports.skill_runner import SkillRunner
 from runengine_server.ports.step_queue import EngineRegistry, StepQueue
+from runengine_server.ports.tracer import UNTRACED, Tracer
 from runengine_server.scheduler.attempt import AttemptRunner
 from runengine_server.scheduler.preparation import Preparation
 from runengine_server.scheduler.reporting import Reporting
@@ -37,18 +38,19 @@ def assemble_scheduler(
     random: Random,
     settings: SchedulerSettings,
     description: str = "",
+    tracer: Tracer = UNTRACED,
 ) -> Scheduler:
     """A scheduler over these ports; `run` starts it."""
-    contexts = RunContexts(store, workflows, clock, settings.contexts_max)
+    contexts = RunContexts(store, workflows, clock, settings.contexts_max, tracer)
     values = StepValues(store, settings.values_bytes_max)
     timeouts = AttemptTimeouts(skills, clock)
-    reporting = Reporting(observer)
+    reporting = Reporting(observer, tracer)
     return Scheduler(
         queue=queue,
         registry=registry,
         contexts=contexts,
         values=values,
-        preparation=Preparation(contexts, values, cache, skills, clock),
+        preparation=Preparation(contexts, values, cache, skills, clock, tracer),
         attempts=AttemptRunner(skills, clock, random, timeouts),
         gates=SkillGates(
             skills=skills,

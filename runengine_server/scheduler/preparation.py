@@ -34,6 +34,7 @@ from runengine_server.ports.clock import Clock
 from runengine_server.ports.output_cache import OutputCache
 from runengine_server.ports.skill_runner import SkillRunner
 from runengine_server.ports.step_queue import CacheQuestion, Lease
+from runengine_server.ports.tracer import UNTRACED, Tracer
 from runengine_server.scheduler.cache_knowledge import CacheKnowledge
 from runengine_server.scheduler.run_contexts import RunContext, RunContexts
 from runengine_server.scheduler.values import StepValues
@@ -111,6 +112,7 @@ class Preparation:
         cache: OutputCache,
         skills: SkillRunner,
         clock: Clock,
+        tracer: Tracer = UNTRACED,
     ) -> None:
         """Use what the process shares."""
         self._contexts = contexts
@@ -118,6 +120,7 @@ class Preparation:
         self._cache = cache
         self._skills = skills
         self._clock = clock
+        self._tracer = tracer
         self._knowledge = CacheKnowledge(clock)
 
     async def prepare(self, leases: Sequence[Lease]) -> list[Prepared]:
@@ -138,7 +141,11 @@ class Preparation:
                 continue
             self._decide(lease, context, resolved, prepared, lookups)
         if lookups:
+            asked_at = self._clock.monotonic()
             answers = await self._cache.lookup([query for *_, query in lookups])
+            took_s = self._clock.monotonic() - asked_at
+            for (lease, context, *_), answer in zip(lookups, answers, strict=True):
+                self._trace_answer(lease, context, answer, took_s)
             prepared += [self._after_lookup(*lookup, answer) for lookup, answer in zip(lookups, answers, strict=True)]
         return prepared
 
@@ -161,11 +168,17 @@ class Preparation:
     def after_miss(self, lease: Lease, foreseen: Foreseen, miss: CacheMiss) -> Execute:
         """The step, leased and asked about in one turn: there is nothing in the cache, and it leads its flight."""
         query = foreseen.question.query
+        self._trace_answer(lease, foreseen.context, miss, 0.0)  # it took no time of its own
         self._knowledge.note(query.key, miss)
         return Execute(
             lease, foreseen.context, foreseen.input, _decision(CacheOutcome.MISS, miss.reason), foreseen.mode,
             miss.generation if foreseen.generation is None else foreseen.generation, query.flight,
         )  # fmt: skip
+
+    def _trace_answer(self, lease: Lease, context: RunContext, answer: CacheAnswer, seconds: float) -> None:
+        if context.facts.trace is not None:
+            step = context.compiled.workflow.steps[lease.step]
+            self._tracer.cache_answered(context.facts, step, lease, answer, seconds)
 
     def _decision_for(
         self, step: StepNo, context: RunContext, resolved: StepInput

@@ -10,16 +10,18 @@ from runengine_server.domain.states import RunStatus
 from runengine_server.ports.observer import Observer
 from runengine_server.ports.run_store import RunFacts
 from runengine_server.ports.step_queue import AttemptFailed, EndedRun, Lease, StepExecuted, StepFailed, StepReused, Turn
+from runengine_server.ports.tracer import UNTRACED, Tracer
 from runengine_server.scheduler.attempt import Settled
 from runengine_server.scheduler.run_contexts import RunContext
 
 
 class Reporting:
-    """Speaks to one observer, in the words of its port."""
+    """Speaks to one observer and, of traced runs, to one tracer, in the words of their ports."""
 
-    def __init__(self, observer: Observer) -> None:
-        """Tell `observer`."""
+    def __init__(self, observer: Observer, tracer: Tracer = UNTRACED) -> None:
+        """Tell these."""
         self._observer = observer
+        self._tracer = tracer
 
     def run_created(self, facts: RunFacts, plan: RebuildPlan, *, has_ready_steps: bool) -> None:
         """A run exists, with what its plan reuses; one without ready steps is complete already."""
@@ -32,6 +34,8 @@ class Reporting:
                 self._observer.step_skipped(facts.run_id, step.step_id, step.skill_id or "", binding.source)
         if not has_ready_steps:
             self._observer.run_completed(facts.run_id, 0)
+            if facts.trace is not None:
+                self._tracer.run_ended(facts, _completed_at_once(facts.run))
         self._observer.runs_changed([facts.run])
 
     def cache_missed(self, keys: Sequence[CacheKey]) -> None:
@@ -95,6 +99,8 @@ class Reporting:
     def _step_settled(self, settled: Settled, context: RunContext) -> None:
         completion, facts = settled.completion, context.facts
         step = context.compiled.workflow.steps[completion.lease.step]
+        if facts.trace is not None:
+            self._tracer.step_settled(facts, step, completion, settled.duration_ms / 1000)
         match completion:
             case StepExecuted():
                 self._observer.step_completed(facts.run_id, step.step_id, step.skill_id, settled.duration_ms)
@@ -106,9 +112,15 @@ class Reporting:
 
     def _run_ended(self, context: RunContext, ended: EndedRun) -> None:
         run_id = context.facts.run_id
+        if context.facts.trace is not None:
+            self._tracer.run_ended(context.facts, ended)
         if ended.status is RunStatus.COMPLETED:
             self._observer.run_completed(run_id, ended.duration_ms)
         elif ended.status is RunStatus.FAILED:
             steps = context.compiled.workflow.steps
             failed_step = "" if ended.failed_step is None else steps[ended.failed_step].step_id
             self._observer.run_failed(run_id, failed_step, ended.failure.code if ended.failure else "")
+
+
+def _completed_at_once(run: RunKey) -> EndedRun:
+    return EndedRun(run=run, status=RunStatus.COMPLETED, duration_ms=0, failed_step=None, failure=None)

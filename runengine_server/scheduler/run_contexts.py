@@ -12,6 +12,7 @@ from runengine_server.planner.step_input import change_value
 from runengine_server.planner.version_match import comparable_results
 from runengine_server.ports.clock import Clock
 from runengine_server.ports.run_store import RunFacts, RunStore
+from runengine_server.ports.tracer import UNTRACED, Tracer
 
 # Of runs that wait for their first lease: a base's results take up to 4 MB, and reading them again 30 ms.
 BASES_AT_HAND_MAX = 16
@@ -45,18 +46,27 @@ _Read = tuple[RunFacts, float]
 class RunContexts:
     """An LRU of run contexts; a miss costs one batched read."""
 
-    def __init__(self, store: RunStore, workflows: CompiledWorkflows, clock: Clock, contexts_max: int) -> None:
-        """Load from `store`, keep at most `contexts_max` runs."""
+    def __init__(
+        self,
+        store: RunStore,
+        workflows: CompiledWorkflows,
+        clock: Clock,
+        contexts_max: int,
+        tracer: Tracer = UNTRACED,
+    ) -> None:
+        """Load from `store`, keep at most `contexts_max` runs; the tracer meets those that are traced."""
         self._store = store
         self._workflows = workflows
         self._clock = clock
         self._max = contexts_max
+        self._tracer = tracer
         self._contexts: OrderedDict[RunKey, RunContext] = OrderedDict()
         self._primed: OrderedDict[RunKey, _Read] = OrderedDict()
         self._bases_at_hand: deque[RunKey] = deque()
 
     def prime(self, facts: RunFacts) -> None:
         """Remember the facts of a run that this process has just created; a base's results only of the newest runs."""
+        self._meet(facts)
         self._primed[facts.run] = facts, self._clock.monotonic()
         if facts.base_results is not None:
             self._bases_at_hand.append(facts.run)
@@ -98,7 +108,9 @@ class RunContexts:
         unknown = [run for run in runs if run not in read]
         if unknown:
             asked_at = self._clock.monotonic()
-            read.update((run, (facts, asked_at)) for run, facts in (await self._store.facts(unknown)).items())
+            for run, facts in (await self._store.facts(unknown)).items():
+                self._meet(facts)
+                read[run] = facts, asked_at
         bases = {
             known.base_run for known, _ in read.values() if known.base_run is not None and known.base_results is None
         }
@@ -118,6 +130,10 @@ class RunContexts:
         while len(self._contexts) > self._max:
             self._contexts.popitem(last=False)
         return loaded
+
+    def _meet(self, facts: RunFacts) -> None:
+        if facts.trace is not None:
+            self._tracer.run_met(facts)
 
     async def _base(
         self,

@@ -4,9 +4,13 @@ from dataclasses import dataclass
 
 from runengine_server.domain.caller import Caller, Scope
 from runengine_server.domain.errors import FieldViolation, InvalidError
+from runengine_server.domain.run import Run
 from runengine_server.domain.states import RunStatus
 from runengine_server.ports.observer import Observer
+from runengine_server.ports.run_reader import RunIdentity
 from runengine_server.ports.run_store import RunStore
+from runengine_server.ports.step_queue import EndedRun
+from runengine_server.ports.tracer import UNTRACED, Tracer
 from runengine_server.ports.work_signal import WorkSignal
 from runengine_server.service.authorization import require
 from runengine_server.service.messages import CancelAnswer
@@ -23,6 +27,7 @@ class CancelRuns:
     store: RunStore
     signal: WorkSignal
     observer: Observer
+    tracer: Tracer = UNTRACED
 
 
 async def cancel_run(cancel: CancelRuns, caller: Caller, run_id: str, reason: str) -> CancelAnswer:
@@ -48,7 +53,18 @@ async def cancel_run(cancel: CancelRuns, caller: Caller, run_id: str, reason: st
         cancel.signal.run_cancelled(run.key)
         cancel.observer.run_cancelled(run.run_id)
     now = await read_run(cancel.read, run, is_full=False)
+    if is_ended_here and cancel.tracer.is_on:
+        await _trace_end(cancel, run, now)
     return CancelAnswer(run=now, message=_message(now.status, is_ended_here=bool(is_ended_here)))
+
+
+async def _trace_end(cancel: CancelRuns, run: RunIdentity, now: Run) -> None:
+    facts = (await cancel.store.facts([run.key])).get(run.key)
+    if facts is None or facts.trace is None or now.completed_at is None:
+        return
+    duration_ms = round((now.completed_at - now.created_at).total_seconds() * 1000)
+    ended = EndedRun(run=run.key, status=now.status, duration_ms=duration_ms, failed_step=None, failure=None)
+    cancel.tracer.run_ended(facts, ended)
 
 
 def _message(status: RunStatus, *, is_ended_here: bool) -> str:

@@ -15,6 +15,7 @@ from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.plan import RebuildPlan
 from runengine_server.domain.run import ChangeRequest
 from runengine_server.domain.states import CacheMode, FailurePolicy, PlanAction, PlanReason, RunStatus, TriggerType
+from runengine_server.domain.trace_context import TraceContext, run_span
 from runengine_server.domain.workflow import StepDefinition
 from runengine_server.planner.compiled import CompiledWorkflow
 from runengine_server.planner.planning import PlanRequest
@@ -22,6 +23,7 @@ from runengine_server.planner.skill_schema import SkillSchemas
 from runengine_server.ports.output_cache import OutputCache
 from runengine_server.ports.run_store import CreatedRun, NewRun, RequestKey, RunFacts, RunStore
 from runengine_server.ports.skill_runner import SkillRunner
+from runengine_server.ports.tracer import UNTRACED, Tracer
 from runengine_server.ports.work_signal import WorkSignal
 from runengine_server.ports.workflow_store import WorkflowStore
 from runengine_server.service.estimates import History, estimated
@@ -47,6 +49,7 @@ class StartRuns:
     skills: SkillRunner
     signal: WorkSignal
     schemas: SkillSchemas = field(default_factory=SkillSchemas)
+    tracer: Tracer = UNTRACED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +214,7 @@ async def _store(
     created = await start.store.create(new)
     if not isinstance(created, CreatedRun):
         return repeated_answer(created, call.key)
-    start.signal.run_created(_facts(draft, created.run, plan), plan, [step for step, _ in new.ready])
+    start.signal.run_created(_facts(draft, created.run, plan, new.trace), plan, [step for step, _ in new.ready])
     return answer
 
 
@@ -246,6 +249,7 @@ def _new_run(start: StartRuns, call: StartCall, draft: Draft, plan: RebuildPlan,
             if step.action is PlanAction.REUSE and step.binding is not None
         ],
         is_base_version=draft.base is not None and draft.base.workflow_digest == workflow.digest,
+        trace=start.tracer.current(),
     )
 
 
@@ -254,7 +258,8 @@ def _timeout_ms(skills: SkillRunner, step: StepDefinition) -> int:
     return step.lease_timeout_ms(known.default_timeout_s, is_skill_known=known.info is not None)
 
 
-def _facts(draft: Draft, run: RunKey, plan: RebuildPlan) -> RunFacts:
+def _facts(draft: Draft, run: RunKey, plan: RebuildPlan, trace: TraceContext | None) -> RunFacts:
+    base = draft.base
     return RunFacts(
         run=run,
         run_id=draft.run_id,
@@ -264,9 +269,11 @@ def _facts(draft: Draft, run: RunKey, plan: RebuildPlan) -> RunFacts:
         cache_mode=draft.mode,
         payload=draft.payload,
         change=draft.change,
-        base_run=draft.base.run if draft.base else None,
-        base_digest=draft.base.workflow_digest if draft.base else None,
+        base_run=base.run if base else None,
+        base_digest=base.workflow_digest if base else None,
         plan=[(step.action, step.reason) for step in plan.steps],
         deadline_in_s=draft.deadline_s,
-        base_results=draft.base.results if draft.base else None,
+        base_results=base.results if base else None,
+        trace=trace,
+        base_span=run_span(base.trace, base.run_id) if base is not None and base.trace is not None else None,
     )
