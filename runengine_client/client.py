@@ -20,7 +20,6 @@ from runengine_client.pb.runengine.v1 import (
     cache_pb2_grpc,
     run_engine_pb2,
     run_engine_pb2_grpc,
-    run_pb2,
     workflow_pb2,
     workflow_pb2_grpc,
 )
@@ -37,6 +36,7 @@ from runengine_client.types import (
     RunComparison,
     Step,
     StepExplanation,
+    WatchToken,
 )
 from runengine_client.watch import WatchOptions, watch_run
 from runengine_client.watch_items import WatchItem
@@ -202,7 +202,7 @@ class RunEngineClient:
         Raises:
             NotFoundError: no such run.
         """
-        request = run_engine_pb2.GetRunRequest(run_id=run_id, view=_view(full))
+        request = run_engine_pb2.GetRunRequest(run_id=run_id, view=requests.view(full=full))
         return conversion.run((await self._call(self._engine().GetRun, request)).run)
 
     async def list_runs(self, *, page_size: int = 0, **filters: Unpack[RunFilter]) -> AsyncIterator[Run]:
@@ -222,7 +222,7 @@ class RunEngineClient:
         """A run's steps in the order of the definition; `full` adds inputs, outputs and attempts."""
         token = ""
         while True:
-            request = requests.list_steps(run_id, statuses, _view(full), token)
+            request = requests.list_steps(run_id, statuses, requests.view(full=full), token)
             page = await self._call(self._engine().ListSteps, request)
             for message in page.steps:
                 yield conversion.step(message)
@@ -264,6 +264,11 @@ class RunEngineClient:
         """
         request = run_engine_pb2.GetLineageRequest(artifact_id=artifact_id, depth=depth)
         return conversion.lineage(await self._call(self._engine().GetLineage, request))
+
+    async def create_watch_token(self, run_id: str, *, ttl: requests.Span | None = None) -> WatchToken:
+        """A token that reads this run alone, for `ttl` (1 s to 1 h; by default 15 min): for pages, in their URLs."""
+        request = requests.create_watch_token(run_id, ttl)
+        return conversion.watch_token(await self._call(self._engine().CreateWatchToken, request))
 
     def watch(
         self, run_id: str, *, after_sequence: int | None = None, options: WatchOptions | None = None
@@ -382,10 +387,6 @@ class RunEngineClient:
         if self._channel is None:
             self._channel = open_channel(self._connection)
         return self._channel
-
-
-def _view(full: bool) -> run_pb2.View.ValueType:
-    return run_pb2.VIEW_FULL if full else run_pb2.VIEW_BASIC
 
 
 def _plan_of(accepted: Accepted) -> RebuildPlan:

@@ -303,3 +303,8 @@ def lineage(message: run_engine_pb2.GetLineageResponse) -> types.Lineage:
             for edge in message.edges
         ),
     )
+
+
+def watch_token(message: run_engine_pb2.CreateWatchTokenResponse) -> types.WatchToken:
+    """The answer to CreateWatchToken."""
+    return types.WatchToken(token=message.token, expires_at=message.expires_at.ToDatetime(tzinfo=UTC))

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 V = TypeVar("V", bound=int)
 
+Span = timedelta | float
+"""A time span: a timedelta, or seconds."""
+
 
 class RunOptions(TypedDict, total=False):
     """What a trigger and an update have in common.
@@ -37,7 +40,7 @@ class RunOptions(TypedDict, total=False):
 
     workflow_version: str
     labels: Mapping[str, str]
-    deadline: timedelta | float
+    deadline: Span
     priority: int
     cache_mode: CacheMode | str
     force_step_ids: Sequence[str]
@@ -88,7 +91,7 @@ def trigger(
         labels=options.get("labels", {}),
         workflow_version=options.get("workflow_version", ""),
         validate_only=validate_only,
-        deadline=_duration(options.get("deadline")),
+        deadline=_duration("deadline", options.get("deadline")),
         priority=options.get("priority", 0),
         cache_mode=_wire("cache_mode", workflow_pb2.CacheMode, options.get("cache_mode")),
         force_step_ids=options.get("force_step_ids", ()),
@@ -120,7 +123,7 @@ def trigger_update(
         force_step_ids=options.get("force_step_ids", ()),
         workflow_version=options.get("workflow_version", ""),
         labels=options.get("labels", {}),
-        deadline=_duration(options.get("deadline")),
+        deadline=_duration("deadline", options.get("deadline")),
         priority=options.get("priority", 0),
     )
 
@@ -164,6 +167,16 @@ def list_steps(
     )
 
 
+def view(*, full: bool) -> run_pb2.View.ValueType:
+    """Whether payloads are wanted, too."""
+    return run_pb2.VIEW_FULL if full else run_pb2.VIEW_BASIC
+
+
+def create_watch_token(run_id: str, ttl: Span | None) -> run_engine_pb2.CreateWatchTokenRequest:
+    """The request for a token that reads one run."""
+    return run_engine_pb2.CreateWatchTokenRequest(run_id=run_id, ttl=_duration("ttl", ttl))
+
+
 def timestamp(name: str, value: datetime | None) -> timestamp_pb2.Timestamp | None:
     """A moment on the wire; None stays None.
 
@@ -184,12 +197,12 @@ def _request_id(given: str | None, validate_only: bool) -> str:
     return given or ("" if validate_only else str(uuid.uuid4()))
 
 
-def _duration(value: timedelta | float | None) -> duration_pb2.Duration | None:
+def _duration(name: str, value: Span | None) -> duration_pb2.Duration | None:
     if value is None:
         return None
     span = value if isinstance(value, timedelta) else timedelta(seconds=value)
     if span <= timedelta(0):
-        raise _invalid("deadline", "must be above zero")
+        raise _invalid(name, "must be above zero")
     duration = duration_pb2.Duration()
     duration.FromTimedelta(span)
     return duration

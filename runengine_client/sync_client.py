@@ -14,7 +14,7 @@ from runengine_client.client import RunEngineClient
 from runengine_client.connection import TARGET_DEFAULT, TlsOptions, TokenSource
 from runengine_client.handle import RunHandle
 from runengine_client.pb.runengine.v1 import workflow_pb2
-from runengine_client.requests import RetryOptions, RunFilter, TriggerOptions, UpdateOptions
+from runengine_client.requests import RetryOptions, RunFilter, Span, TriggerOptions, UpdateOptions
 from runengine_client.retry import Backoff
 from runengine_client.states import StepStatus
 from runengine_client.types import (
@@ -27,6 +27,7 @@ from runengine_client.types import (
     RunComparison,
     Step,
     StepExplanation,
+    WatchToken,
 )
 from runengine_client.watch import WatchOptions
 from runengine_client.watch_items import WatchItem
@@ -209,6 +210,10 @@ class SyncRunEngineClient:
     def get_lineage(self, artifact_id: str, *, depth: int = 0) -> Lineage:
         """What an artifact was made from, so many generations back; 0 means 10, at most 100."""
         return self._wait_for(lambda: self._client.get_lineage(artifact_id, depth=depth))
+
+    def create_watch_token(self, run_id: str, *, ttl: Span | None = None) -> WatchToken:
+        """A token that reads this run alone, for pages; see `RunEngineClient.create_watch_token`."""
+        return self._wait_for(lambda: self._client.create_watch_token(run_id, ttl=ttl))
 
     def watch(
         self, run_id: str, *, after_sequence: int | None = None, options: WatchOptions | None = None

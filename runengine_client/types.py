@@ -261,6 +261,14 @@ class RunComparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WatchToken:
+    """What reads one run until it expires: `?access_token=` of the run's HTTP resources. A secret until then."""
+
+    token: str = field(repr=False)
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LineageEdge:
     """A step made one artifact from another."""
 

@@ -26,8 +26,10 @@ from runengine_server.adapters.postgres.event_log import PostgresEventLog
 from runengine_server.adapters.postgres.lineage_reader import PostgresLineageReader
 from runengine_server.adapters.postgres.progress_hints import SharedProgressBoard, show
 from runengine_server.adapters.postgres.queries import sql
+from runengine_server.adapters.postgres.queue_reader import PostgresQueueReader
 from runengine_server.adapters.postgres.run_reader import PostgresRunReader
 from runengine_server.adapters.postgres.run_store import PostgresRunStore
+from runengine_server.adapters.postgres.signing_keys import PostgresSigningKeys
 from runengine_server.adapters.postgres.skill_permits import PostgresSkillPermits
 from runengine_server.adapters.postgres.step_history import PostgresStepHistory
 from runengine_server.adapters.postgres.step_queue import PostgresEngineRegistry, PostgresStepQueue
@@ -39,6 +41,7 @@ from runengine_server.adapters.telemetry.log_observer import LogObserver
 from runengine_server.adapters.telemetry.observer_group import ObserverGroup
 from runengine_server.adapters.tokens.anonymous import AnonymousAuthenticator
 from runengine_server.adapters.tokens.static_tokens import StaticTokens
+from runengine_server.adapters.tokens.watch_tokens import SignedWatchTokens
 from runengine_server.adapters.valkey.output_cache import open_valkey_cache
 from runengine_server.config import ConfigurationError, Settings
 from runengine_server.domain.errors import UnavailableError
@@ -59,11 +62,13 @@ from runengine_server.service.cache_keys import ManageCache
 from runengine_server.service.cancel_run import CancelRuns
 from runengine_server.service.event_poller import EventPoller
 from runengine_server.service.progress_board import InMemoryProgressBoard
+from runengine_server.service.queue_overview import QueueOverviews
 from runengine_server.service.register_workflow import Registry
 from runengine_server.service.run_lookup import ReadRuns
 from runengine_server.service.start_run import StartRuns
 from runengine_server.service.use_cases import UseCases
 from runengine_server.service.watch_run import WatchRuns
+from runengine_server.service.watch_tokens import AdmitWatchers
 from runengine_server.service.watched_runs import WatchedRuns
 from runengine_server.service.workflow_catalogue import WorkflowCatalogue
 from runengine_server.signals import Signals, WatcherObserver
@@ -140,7 +145,10 @@ async def run_engine(
         )
         catalogue = WorkflowCatalogue(shared.workflows)
         scheduler = signals.scheduler = _scheduler(settings, databases, shared, catalogue, signals)
-        services = _use_cases(settings, databases, shared, catalogue, hub, signals)
+        queue = QueueOverviews(
+            PostgresQueueReader(databases.general), catalogue, SystemClock(), has_capacity=lambda: not scheduler.is_busy
+        )
+        services = _use_cases(settings, databases, shared, catalogue, hub, signals, queue)
         if settings.workflow_dir is not None:
             await register_workflow_dir(settings.workflow_dir, services.registry)
         rpc = RpcServer(
@@ -234,6 +242,7 @@ def _use_cases(
     catalogue: WorkflowCatalogue,
     hub: EventHub,
     signals: Signals,
+    queue: QueueOverviews,
 ) -> UseCases:
     read = ReadRuns(
         reader=PostgresRunReader(databases.general),
@@ -253,12 +262,18 @@ def _use_cases(
             signal=signals,
         ),
         read=read,
+        watchers=AdmitWatchers(
+            read=read,
+            tokens=SignedWatchTokens(PostgresSigningKeys(databases.general), SystemClock()),
+            clock=SystemClock(),
+        ),
         watch=WatchRuns(read=read, runs=WatchedRuns(read, shared.events), hints=hub, clock=SystemClock()),
         cancel=CancelRuns(read=read, store=shared.store, signal=signals, observer=shared.observer),
         registry=Registry(
             store=shared.workflows, skills=shared.skills, has_artifact_roots=bool(settings.artifact_roots.strip())
         ),
         cache=ManageCache(admin=PostgresCacheAdmin(databases.general), workflows=catalogue),
+        queue=queue,
     )
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from runengine_server.domain.ids import Tenant
+from runengine_server.domain.ids import RunId, Tenant
 
 
 class Scope(StrEnum):
@@ -18,9 +18,10 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """The authenticated caller of a request; streams end at `expires_at`."""
+    """The authenticated caller of a request; streams end at `expires_at`, `only_run` is all that it may read."""
 
     principal: str
     tenant: Tenant
     scopes: frozenset[Scope]
     expires_at: datetime | None = None
+    only_run: RunId | None = None

@@ -1,6 +1,7 @@
 """Names for identifiers, so that a type checker keeps them apart."""
 
 from typing import NewType
+from uuid import UUID
 
 RunId = NewType("RunId", str)
 """The public UUID of a run, in canonical lower-case form."""
@@ -23,3 +24,11 @@ EngineNo = NewType("EngineNo", int)
 
 WorkflowDigest = NewType("WorkflowDigest", str)
 """Lower-case hex SHA-256 of a workflow's canonical form (SPEC: Workflow)."""
+
+
+def parse_run_id(text: str) -> RunId | None:
+    """The run id in canonical form; None when it is no UUID."""
+    try:
+        return RunId(str(UUID(text)))
+    except ValueError:
+        return None

@@ -15,6 +15,7 @@ from runengine_server.http.events import LAST_EVENT_ID, RunEvents
 from runengine_server.http.openapi import openapi_endpoint
 from runengine_server.http.rest import rest_endpoints
 from runengine_server.http.settings import HttpSettings
+from runengine_server.http.watch_tokens import RunReaders
 from runengine_server.http.workflow_upload import workflow_endpoints
 from runengine_server.rpc.methods import unary_methods
 from runengine_server.rpc.server import RpcServer
@@ -45,10 +46,11 @@ def http_app(services: Services, rpc: RpcServer, settings: HttpSettings, further
         further: routes of other parts, asked after the API's own.
     """
     methods = unary_methods(services, rpc.watches)
+    readers = RunReaders(rpc.admission, services)
     routes: list[BaseRoute] = [
-        *rest_endpoints(methods, rpc.admission, settings.body_bytes_max),
+        *rest_endpoints(methods, rpc.admission, readers, settings.body_bytes_max),
         *workflow_endpoints(methods, rpc.admission, settings.body_bytes_max),
-        RunEvents(services, rpc.watches, rpc.admission).endpoint(),
+        RunEvents(services, rpc.watches, rpc.admission, readers).endpoint(),
         openapi_endpoint(methods),
         *further,
     ]

@@ -19,8 +19,8 @@ from runengine_server.domain.json_value import JsonObject
 from runengine_server.http.errors import error_body, error_response
 from runengine_server.http.json_reading import read_query
 from runengine_server.http.json_writing import write_message
-from runengine_server.http.requests import bearer_token
 from runengine_server.http.routes import BASE_PATH
+from runengine_server.http.watch_tokens import RunReaders, parameters_of
 from runengine_server.rpc.admission import Admission
 from runengine_server.rpc.conversion.event import encode_watch_message, event_to_proto
 from runengine_server.rpc.conversion.problems import Problems
@@ -50,11 +50,12 @@ _HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control":
 class RunEvents:
     """ASGI application of the event stream."""
 
-    def __init__(self, services: Services, watches: WatchRegistry, admission: Admission) -> None:
+    def __init__(self, services: Services, watches: WatchRegistry, admission: Admission, readers: RunReaders) -> None:
         """Follow runs with these use cases, among these watches."""
         self._services = services
         self._watches = watches
         self._admission = admission
+        self._readers = readers
 
     def endpoint(self) -> Endpoint:
         """Where it is served."""
@@ -65,7 +66,7 @@ class RunEvents:
         request = Request(scope, receive)
         try:
             with self._admission.call():
-                caller = await self._admission.admit(METHOD, bearer_token(request))
+                caller = await self._readers.admit(request, METHOD)
                 if request.headers.get(LAST_EVENT_ID, "").endswith(_SEEN_END):
                     await Response(status_code=204)(scope, receive, send)  # EventSource asks no more after this
                     return
@@ -126,7 +127,7 @@ def _body(content: bytes, *, more: bool = True) -> Message:
 def _read_request(request: Request) -> WatchRequest:
     message = run_engine_pb2.WatchRunRequest(run_id=request.path_params["runId"])
     problems = Problems()
-    read_query(request.query_params.multi_items(), message, problems, without=["runId"])
+    read_query(parameters_of(request), message, problems, without=["runId"])
     last = request.headers.get(LAST_EVENT_ID, "").strip()
     if last.isdecimal() and len(last) < len(str(2**63)):
         message.after_sequence = int(last)

@@ -17,6 +17,7 @@ from runengine_server.http.endpoint import Behaviour, endpoint
 from runengine_server.http.json_reading import read_message, read_query
 from runengine_server.http.requests import bearer_token, read_body, read_json_object
 from runengine_server.http.routes import BASE_PATH, ROUTES, Route
+from runengine_server.http.watch_tokens import RunReaders, parameters_of
 from runengine_server.rpc.admission import Admission
 from runengine_server.rpc.conversion.problems import Problems
 from runengine_server.rpc.methods import Method
@@ -27,23 +28,30 @@ INCLUDE_PLAN = "includePlan"
 _ON_LOOP_BYTES_MAX = 32 * 1024
 
 
-def rest_endpoints(methods: Mapping[str, Method], admission: Admission, body_bytes_max: int) -> list[Endpoint]:
+def rest_endpoints(
+    methods: Mapping[str, Method], admission: Admission, readers: RunReaders, body_bytes_max: int
+) -> list[Endpoint]:
     """The endpoints of every route of the table."""
     return [
         Endpoint(
             BASE_PATH + route.path,
-            endpoint(admission, _behaviour(route, methods[route.method], admission, body_bytes_max)),
+            endpoint(admission, _behaviour(route, methods[route.method], admission, readers, body_bytes_max)),
             methods=[route.verb],
         )
         for route in ROUTES
     ]
 
 
-def _behaviour(route: Route, method: Method, admission: Admission, body_bytes_max: int) -> Behaviour:
+def _behaviour(
+    route: Route, method: Method, admission: Admission, readers: RunReaders, body_bytes_max: int
+) -> Behaviour:
     in_path = frozenset(PATH_PARAMETER.findall(route.path))
 
     async def behave(request: Request) -> Response:
-        await admission.admit(method.name, bearer_token(request))
+        if route.is_for_watchers:
+            await readers.admit(request, method.name)
+        else:
+            await admission.admit(method.name, bearer_token(request))
         message = method.request_class()
         problems = Problems()
         wants_plan = False
@@ -66,7 +74,8 @@ def _behaviour(route: Route, method: Method, admission: Admission, body_bytes_ma
 
 def _read_query(route: Route, request: Request, message: Message, problems: Problems, in_path: frozenset[str]) -> None:
     hidden = in_path | frozenset(route.parameters.values())
-    own = [(key, value) for key, value in request.query_params.multi_items() if key not in route.parameters]
+    sent = parameters_of(request) if route.is_for_watchers else request.query_params.multi_items()
+    own = [(key, value) for key, value in sent if key not in route.parameters]
     read_query(own, message, problems, without=hidden)
     for name, member in route.parameters.items():
         value = request.query_params.get(name, "")

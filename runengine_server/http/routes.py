@@ -71,6 +71,7 @@ class Route:
         shape: makes the answer of the response.
         status: of a success.
         parameters: query parameters that are spelt otherwise than the field of the request, by their names.
+        is_for_watchers: reads the run `runId` of the path, so that a watch token of that run opens it.
     """
 
     verb: str
@@ -80,6 +81,7 @@ class Route:
     shape: Shape = as_is
     status: int = 200
     parameters: Mapping[str, str] = field(default_factory=dict)
+    is_for_watchers: bool = False
 
     @property
     def is_starting(self) -> bool:
@@ -97,7 +99,14 @@ ROUTES: Final = (
         status=202,
     ),
     Route(verb="GET", path="/runs", method=f"{_ENGINE}/ListRuns", summary="List runs, newest first"),
-    Route(verb="GET", path="/runs/{runId}", method=f"{_ENGINE}/GetRun", summary="Read one run", shape=run_alone),
+    Route(
+        verb="GET",
+        path="/runs/{runId}",
+        method=f"{_ENGINE}/GetRun",
+        summary="Read one run",
+        shape=run_alone,
+        is_for_watchers=True,
+    ),
     Route(
         verb="POST",
         path="/runs/{baseRunId}/update",
@@ -121,7 +130,19 @@ ROUTES: Final = (
         shape=started,
         status=202,
     ),
-    Route(verb="GET", path="/runs/{runId}/steps", method=f"{_ENGINE}/ListSteps", summary="List a run's steps"),
+    Route(
+        verb="POST",
+        path="/runs/{runId}/watch-token",
+        method=f"{_ENGINE}/CreateWatchToken",
+        summary="Make a short-lived token that reads this run alone; needs no body",
+    ),
+    Route(
+        verb="GET",
+        path="/runs/{runId}/steps",
+        method=f"{_ENGINE}/ListSteps",
+        summary="List a run's steps",
+        is_for_watchers=True,
+    ),
     Route(
         verb="GET",
         path="/runs/{runId}/steps/{stepId}/explain",
@@ -133,6 +154,7 @@ ROUTES: Final = (
         path="/runs/{runId}/artifacts",
         method=f"{_ENGINE}/ListArtifacts",
         summary="List a run's artifacts, those of reused steps included",
+        is_for_watchers=True,
     ),
     Route(
         verb="GET",
@@ -146,6 +168,9 @@ ROUTES: Final = (
         path="/artifacts/{artifactId}/lineage",
         method=f"{_ENGINE}/GetLineage",
         summary="Say what an artifact was made from",
+    ),
+    Route(
+        verb="GET", path="/queue", method=f"{_ENGINE}/GetQueue", summary="Say how deep the queue is, and what is stuck"
     ),
     Route(
         verb="GET",

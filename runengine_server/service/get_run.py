@@ -12,5 +12,5 @@ async def get_run(read: ReadRuns, caller: Caller, run_id: str, *, is_full: bool)
     Raises:
         NotFoundError: RUN_NOT_FOUND, also for another tenant's run.
     """
-    require(caller, Scope.RUN_READ)
+    require(caller, Scope.RUN_READ, run_id=run_id)
     return await read_run(read, await find_run(read, caller, run_id), is_full=is_full)

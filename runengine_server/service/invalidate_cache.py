@@ -2,11 +2,11 @@
 
 from runengine_server.domain.caller import Caller, Scope
 from runengine_server.domain.errors import FieldViolation
+from runengine_server.domain.ids import parse_run_id
 from runengine_server.ports.cache_admin import CacheSelector, MatchingEntries
 from runengine_server.service.authorization import require
 from runengine_server.service.cache_keys import ManageCache, key_violation, parse_key, refuse
 from runengine_server.service.messages import InvalidateCacheRequest
-from runengine_server.service.run_lookup import parse_run_id
 
 REASON_LENGTH_MAX = 1024
 

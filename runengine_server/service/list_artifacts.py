@@ -18,7 +18,7 @@ async def list_artifacts(read: ReadRuns, caller: Caller, request: ListArtifactsR
         NotFoundError: RUN_NOT_FOUND, STEP_NOT_FOUND.
         InvalidError: VALIDATION_FAILED, PAGE_TOKEN_INVALID.
     """
-    require(caller, Scope.RUN_READ)
+    require(caller, Scope.RUN_READ, run_id=request.run_id)
     limit = page_size(request.page_size)
     run = await find_run(read, caller, request.run_id)
     bound_to: dict[str, JsonValue] = {"list": "artifacts", "run": run.run_id, "stepId": request.step_id}

@@ -2,14 +2,14 @@
 
 from runengine_server.domain.caller import Caller, Scope
 from runengine_server.domain.errors import FieldViolation, InvalidError
-from runengine_server.domain.ids import RunId, RunKey
+from runengine_server.domain.ids import RunId, RunKey, parse_run_id
 from runengine_server.domain.json_value import JsonValue
 from runengine_server.ports.run_reader import RunFilter
 from runengine_server.service.authorization import require
 from runengine_server.service.message_size import fitting, run_bytes
 from runengine_server.service.messages import ListRunsRequest, RunPage
 from runengine_server.service.page_tokens import decode_page_token, encode_page_token, page_size
-from runengine_server.service.run_lookup import ReadRuns, named_run, parse_run_id
+from runengine_server.service.run_lookup import ReadRuns, named_run
 
 
 async def list_runs(read: ReadRuns, caller: Caller, request: ListRunsRequest) -> RunPage:

@@ -239,6 +239,14 @@ class CacheStats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WatchToken:
+    """A token that reads one run until it expires; never logged."""
+
+    token: str = field(repr=False)
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WatchRequest:
     """Watch a run; `after_sequence` None asks for a snapshot first; interval in seconds, 5 to 60."""
 

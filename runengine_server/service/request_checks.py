@@ -15,13 +15,13 @@ from runengine_server.domain.canonical_json import (
     check_encoded,
 )
 from runengine_server.domain.errors import ExhaustedError, FieldViolation, InvalidError, PreconditionError
-from runengine_server.domain.ids import StepId, StepNo
+from runengine_server.domain.ids import StepId, StepNo, parse_run_id
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.workflow import Workflow
 from runengine_server.planner.compiled import CompiledWorkflow
 from runengine_server.ports.run_store import RunStore
 from runengine_server.ports.skill_runner import SkillRunner
-from runengine_server.service.run_lookup import parse_run_id, run_not_found
+from runengine_server.service.run_lookup import run_not_found
 from runengine_server.service.trigger_schema import check_payload_schema
 
 REQUEST_ID_LENGTH_MAX = 128

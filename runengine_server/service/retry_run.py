@@ -6,7 +6,7 @@ from runengine_server.domain.base_run import BaseRun
 from runengine_server.domain.caller import Caller, Scope
 from runengine_server.domain.canonical_json import canonical_bytes
 from runengine_server.domain.errors import PreconditionError
-from runengine_server.domain.ids import RunId
+from runengine_server.domain.ids import RunId, parse_run_id
 from runengine_server.domain.plan import RebuildPlan
 from runengine_server.domain.states import RunStatus, TriggerType
 from runengine_server.ports.run_store import RequestKey
@@ -19,7 +19,6 @@ from runengine_server.service.request_checks import (
     check_skills_offered,
     find_run_to_build_on,
 )
-from runengine_server.service.run_lookup import parse_run_id
 from runengine_server.service.start_run import Draft, StartCall, StartRuns, start_run
 
 

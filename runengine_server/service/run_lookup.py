@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from uuid import UUID
 
 from runengine_server.domain.caller import Caller
 from runengine_server.domain.errors import NotFoundError
-from runengine_server.domain.ids import RunId, StepId, StepNo
+from runengine_server.domain.ids import StepId, StepNo, parse_run_id
 from runengine_server.domain.run import Run, Step
 from runengine_server.domain.states import StepStatus
 from runengine_server.planner.compiled import CompiledWorkflow, CompiledWorkflows
@@ -46,14 +45,6 @@ def step_not_found(step_id: str, compiled: CompiledWorkflow) -> NotFoundError:
         f"{workflow.name} {workflow.version} has no step {step_id[:64]!r}",
         metadata={"stepId": step_id[:64], "workflowName": workflow.name, "workflowVersion": workflow.version},
     )
-
-
-def parse_run_id(run_id: str) -> RunId | None:
-    """The run id in canonical form; None when it is no UUID."""
-    try:
-        return RunId(str(UUID(run_id)))
-    except ValueError:
-        return None
 
 
 async def find_run(read: ReadRuns, caller: Caller, run_id: str) -> RunIdentity:

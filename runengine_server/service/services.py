@@ -29,8 +29,10 @@ from runengine_server.service.messages import (
     TriggerUpdateRequest,
     WatchMessage,
     WatchRequest,
+    WatchToken,
     WorkflowPage,
 )
+from runengine_server.service.queue_overview import QueueOverview
 
 
 class Services(Protocol):
@@ -69,8 +71,17 @@ class Services(Protocol):
     async def get_lineage(self, caller: Caller, artifact_id: str, depth: int) -> Lineage:
         """Say what an artifact was made from, some generations back; 0 means ten."""
 
+    async def get_queue(self, caller: Caller) -> QueueOverview:
+        """Say how deep the tenant's queue is."""
+
     def watch_run(self, caller: Caller, request: WatchRequest) -> AsyncIterator[WatchMessage]:
         """Follow a run's events to its end."""
+
+    async def create_watch_token(self, caller: Caller, run_id: str, ttl_s: float | None) -> WatchToken:
+        """Make a token that reads one run; None is 15 minutes."""
+
+    async def admit_watcher(self, token: str) -> Caller:
+        """Who the bearer of a watch token is; not for a caller: it makes one."""
 
     async def register_workflow(
         self, caller: Caller, workflow: Workflow, *, validate_only: bool

@@ -5,7 +5,7 @@ from uuid import uuid4
 from runengine_server.domain.base_run import BaseRun
 from runengine_server.domain.caller import Caller, Scope
 from runengine_server.domain.errors import InvalidError, PreconditionError
-from runengine_server.domain.ids import RunId
+from runengine_server.domain.ids import RunId, parse_run_id
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.merge_patch import merge_patch
 from runengine_server.domain.plan import RebuildPlan
@@ -27,7 +27,6 @@ from runengine_server.service.request_checks import (
     find_run_to_build_on,
     find_steps,
 )
-from runengine_server.service.run_lookup import parse_run_id
 from runengine_server.service.start_run import Draft, StartCall, StartRuns, start_run
 
 

@@ -15,6 +15,7 @@ from runengine_server.service.explain_step import explain_step
 from runengine_server.service.get_cache_entry import get_cache_entry
 from runengine_server.service.get_cache_stats import get_cache_stats
 from runengine_server.service.get_lineage import get_lineage
+from runengine_server.service.get_queue import get_queue
 from runengine_server.service.get_run import get_run
 from runengine_server.service.get_workflow import get_workflow
 from runengine_server.service.invalidate_cache import invalidate_cache
@@ -44,8 +45,10 @@ from runengine_server.service.messages import (
     TriggerUpdateRequest,
     WatchMessage,
     WatchRequest,
+    WatchToken,
     WorkflowPage,
 )
+from runengine_server.service.queue_overview import QueueOverview, QueueOverviews
 from runengine_server.service.register_workflow import Registry, register_workflow
 from runengine_server.service.retry_run import retry_run
 from runengine_server.service.run_lookup import ReadRuns
@@ -53,6 +56,7 @@ from runengine_server.service.start_run import StartRuns
 from runengine_server.service.trigger_run import trigger_run
 from runengine_server.service.trigger_update import trigger_update
 from runengine_server.service.watch_run import WatchRuns, watch_run
+from runengine_server.service.watch_tokens import AdmitWatchers, admit_watcher, create_watch_token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +66,11 @@ class UseCases:
     start: StartRuns
     read: ReadRuns
     watch: WatchRuns
+    watchers: AdmitWatchers
     cancel: CancelRuns
     registry: Registry
     cache: ManageCache
+    queue: QueueOverviews
 
     async def trigger_run(self, caller: Caller, request: TriggerRequest) -> TriggerAnswer:
         """See service/trigger_run.py."""
@@ -110,9 +116,21 @@ class UseCases:
         """See service/get_lineage.py."""
         return await get_lineage(self.read, caller, artifact_id, depth)
 
+    async def get_queue(self, caller: Caller) -> QueueOverview:
+        """See service/get_queue.py."""
+        return await get_queue(self.queue, caller)
+
     def watch_run(self, caller: Caller, request: WatchRequest) -> AsyncIterator[WatchMessage]:
         """See service/watch_run.py."""
         return watch_run(self.watch, caller, request)
+
+    async def create_watch_token(self, caller: Caller, run_id: str, ttl_s: float | None) -> WatchToken:
+        """See service/watch_tokens.py."""
+        return await create_watch_token(self.watchers, caller, run_id, ttl_s)
+
+    async def admit_watcher(self, token: str) -> Caller:
+        """See service/watch_tokens.py."""
+        return await admit_watcher(self.watchers, token)
 
     async def register_workflow(
         self, caller: Caller, workflow: Workflow, *, validate_only: bool

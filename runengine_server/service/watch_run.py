@@ -48,7 +48,7 @@ async def watch_run(watch: WatchRuns, caller: Caller, request: WatchRequest) -> 
         OutOfRangeError: SEQUENCE_IN_FUTURE.
         UnavailableError: watch again after the last sequence.
     """
-    require(caller, Scope.RUN_READ)
+    require(caller, Scope.RUN_READ, run_id=request.run_id)
     after = request.after_sequence
     if after is not None and after < 0:
         raise InvalidError(

@@ -10,14 +10,15 @@ from typing import Any
 import anyio.to_thread
 import grpc
 
+from runengine_client.pb.runengine.v1 import queue_pb2, run_engine_pb2_grpc, run_pb2
 from runengine_client.pb.runengine.v1 import run_engine_pb2 as pb
-from runengine_client.pb.runengine.v1 import run_engine_pb2_grpc, run_pb2
 from runengine_server.rpc.caller import current_caller
 from runengine_server.rpc.conversion.comparison import comparison_to_proto
 from runengine_server.rpc.conversion.event import encode_watch_message
 from runengine_server.rpc.conversion.lineage import lineage_to_proto
 from runengine_server.rpc.conversion.plan import plan_to_proto
 from runengine_server.rpc.conversion.problems import Problems
+from runengine_server.rpc.conversion.queue import queue_to_proto
 from runengine_server.rpc.conversion.request import (
     read_is_full,
     read_list_artifacts,
@@ -29,6 +30,7 @@ from runengine_server.rpc.conversion.request import (
     read_watch,
 )
 from runengine_server.rpc.conversion.run import artifact_to_proto, run_to_proto, step_to_proto
+from runengine_server.rpc.conversion.scalar import read_duration_s, timestamp_of
 from runengine_server.rpc.errors import abort_with
 from runengine_server.rpc.off_loop import read_off_loop
 from runengine_server.rpc.serialized import Serialized
@@ -136,6 +138,20 @@ class RunEngineServicer(run_engine_pb2_grpc.RunEngineServicer):
         """Say what an artifact was made from."""
         lineage = await self._services.get_lineage(current_caller(), request.artifact_id, request.depth)
         return lineage_to_proto(lineage)
+
+    async def GetQueue(self, request: queue_pb2.GetQueueRequest, context: Context) -> queue_pb2.GetQueueResponse:
+        """Say how deep the tenant's queue is."""
+        return queue_to_proto(await self._services.get_queue(current_caller()))
+
+    async def CreateWatchToken(
+        self, request: pb.CreateWatchTokenRequest, context: Context
+    ) -> pb.CreateWatchTokenResponse:
+        """Make a token that reads one run."""
+        problems = Problems()
+        ttl_s = read_duration_s(request, "ttl", "ttl", problems)
+        problems.raise_if_any()
+        made = await self._services.create_watch_token(current_caller(), request.run_id, ttl_s)
+        return pb.CreateWatchTokenResponse(token=made.token, expires_at=timestamp_of(made.expires_at))
 
     async def WatchRun(  # type: ignore[override]
         self, request: pb.WatchRunRequest, context: Context
