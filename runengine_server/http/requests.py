@@ -1,6 +1,6 @@
 """What every endpoint needs of a request: the credential, and a body that is JSON and not too long."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from starlette.requests import Request
 
@@ -25,7 +25,15 @@ def bearer_token(request: Request) -> str | None:
     Raises:
         UnauthenticatedError: TOKEN_INVALID for several credentials, as there is no telling which one counts.
     """
-    values = request.headers.getlist("authorization")
+    return bearer_of(request.headers.getlist("authorization"))
+
+
+def bearer_of(values: Sequence[str]) -> str | None:
+    """The bearer token of a request with these authorization headers, None without one.
+
+    Raises:
+        UnauthenticatedError: TOKEN_INVALID for several.
+    """
     if len(values) > 1:
         raise UnauthenticatedError("TOKEN_INVALID", "the call carries several authorization headers; send one")
     scheme, _, token = values[0].strip().partition(" ") if values else ("", "", "")

@@ -106,10 +106,7 @@ class _GuardedCall:
         try:
             return cast("Message", self._handler.request_deserializer(data))  # type: ignore[misc]
         except DecodeError as error:
-            raise InvalidError(
-                "VALIDATION_FAILED",
-                "the request is not a valid message of its type, or a payload in it is nested deeper than 32 levels",
-            ) from error
+            raise unreadable_error() from error
 
     async def _refuse(self, context: Context, error: Exception) -> Never:
         """End the call with the status of an error."""
@@ -117,6 +114,14 @@ class _GuardedCall:
             raise error
         known = error if isinstance(error, RunEngineError) else internal_error(error, self._method)
         await abort_with(context, known)
+
+
+def unreadable_error() -> InvalidError:
+    """What a request gets that protobuf cannot parse."""
+    return InvalidError(
+        "VALIDATION_FAILED",
+        "the request is not a valid message of its type, or a payload in it is nested deeper than 32 levels",
+    )
 
 
 def bearer_token(context: Context) -> str | None:

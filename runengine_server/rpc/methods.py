@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
@@ -31,6 +31,7 @@ class Method:
     """A unary method: `name` is the full one, `/package.Service/Method`."""
 
     name: str
+    descriptor: MethodDescriptor
     request_class: type[Message]
     response_class: type[Message]
     behaviour: Callable[[Any, Any], Awaitable[Message]]
@@ -57,6 +58,7 @@ def unary_methods(services: Services, watches: WatchRegistry) -> Mapping[str, Me
     methods = [
         Method(
             name=f"/{service.full_name}/{method.name}",
+            descriptor=method,
             request_class=GetMessageClass(method.input_type),
             response_class=GetMessageClass(method.output_type),
             behaviour=getattr(servicer, method.name),
