@@ -8,7 +8,7 @@ OPS_ADDRESS ?= 127.0.0.1:3002
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check test-unit test-integration test-e2e test-browser test-fault bench bench-peers lock protos verify clean
+.PHONY: help demo dev test check test-unit test-integration test-e2e test-browser test-fault bench bench-peers lock protos console verify clean
 MAKEFLAGS += --no-print-directory
 
 help: ## List the targets
@@ -60,9 +60,13 @@ protos: ## Generate runengine_client/pb from protos/
 	@.ci/environment.sh test
 	@$(PY) .ci/generate_protos.py
 
+console: ## Build the web console into the server's package; needs Node
+	@.ci/console.sh
+
 verify: ## Check that generated code and locks are what their sources say
 	@.ci/environment.sh test
 	@.ci/check_protos.sh
+	@.ci/console.sh --check
 	@.ci/lock.sh --check
 
 clean: ## Remove everything that make made, the environment too

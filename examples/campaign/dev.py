@@ -71,7 +71,8 @@ def _run(arguments: argparse.Namespace, env_file: Path) -> int:
         _say(anyio.run(_register, stack))
         lines = _exports(stack)
         _write_private(env_file, lines)
-        _say(f"\n{lines}\nThe same lines are in {env_file}. Ctrl-C stops everything.\n")
+        _say(f"\n{lines}\nThe same lines are in {env_file}. Ctrl-C stops everything.")
+        _say(f"Console, signed in: {stack.url}/#token={stack.token}\n")
         status = stack.engine.wait_ended()
         _say(f"dev: the engine ended with status {status}")
         return status or 1

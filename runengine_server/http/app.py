@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runengine_server.http.connect import connect_routes
+from runengine_server.http.console import console_routes
 from runengine_server.http.errors import plain_error
 from runengine_server.http.events import LAST_EVENT_ID, RunEvents
 from runengine_server.http.openapi import openapi_endpoint
@@ -54,6 +55,7 @@ def http_app(services: Services, rpc: RpcServer, settings: HttpSettings, further
         RunEvents(services, rpc.watches, rpc.admission, readers).endpoint(),
         *connect_routes(services, methods, rpc, settings.body_bytes_max),
         openapi_endpoint(methods),
+        *console_routes(),
         *further,
     ]
     cors = Middleware(

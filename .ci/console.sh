@@ -1,0 +1,31 @@
+#!/bin/sh
+# Builds the web console into the server's package; with --check, says whether what is there is what its sources make.
+# Without Node, --check says so and passes: the built console is part of the repository, users need no Node.
+set -eu
+cd "$(dirname "$0")/../web/console"
+BUILT=../../runengine_server/http/console
+
+if ! command -v npm >/dev/null; then
+    [ "${1:-}" = --check ] && echo "console: skipped, no node" && exit 0
+    echo "console: building it needs Node 20.19 or newer" >&2
+    exit 1
+fi
+# What was installed last, by the lock's content: npm takes seconds even where there is nothing to do.
+wanted=$(cksum <package-lock.json)
+if [ "$(cat node_modules/.installed 2>/dev/null)" != "$wanted" ]; then
+    npm ci --no-audit --no-fund --loglevel=error
+    echo "$wanted" >node_modules/.installed
+fi
+if [ "${1:-}" != --check ]; then
+    exec npm run --silent build
+fi
+fresh=$(mktemp -d)
+trap 'rm -rf "$fresh"' EXIT
+npm run --silent check
+npx vite build --logLevel error --outDir "$fresh"
+# Compressors differ between versions of Node; what they compress does not.
+if ! diff -rq --exclude='*.gz' "$fresh" "$BUILT"; then
+    echo "console: the built files are not what web/console makes; run make console" >&2
+    exit 1
+fi
+echo "console: built files are fresh"
