@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from runengine_server.domain.caller import Caller, Scope
-from runengine_server.domain.ids import StepNo
+from runengine_server.domain.ids import StepId, StepNo
 from runengine_server.domain.json_value import JsonValue
 from runengine_server.domain.run import Step
 from runengine_server.planner.compiled import CompiledWorkflow
@@ -14,15 +14,15 @@ from runengine_server.service.message_size import MESSAGE_BYTES_MAX, step_bytes
 from runengine_server.service.messages import ListStepsRequest, StepPage
 from runengine_server.service.miss_details import MISSES_AT_ONCE_MAX, MissDetails, has_details
 from runengine_server.service.page_tokens import decode_page_token, encode_page_token, page_size
-from runengine_server.service.run_lookup import ReadRuns, find_run, placed_steps, run_not_found
+from runengine_server.service.run_lookup import ReadRuns, find_run, placed_steps, run_not_found, step_not_found
 from runengine_server.service.step_inputs import StepInputs
 
 
 async def list_steps(read: ReadRuns, caller: Caller, request: ListStepsRequest) -> StepPage:
-    """List a run's steps as of one event sequence; `is_full` adds inputs, outputs and attempts.
+    """List a run's steps as of one event sequence, only one when it is named; `is_full` adds inputs, outputs, attempts.
 
     Raises:
-        NotFoundError: RUN_NOT_FOUND.
+        NotFoundError: RUN_NOT_FOUND, STEP_NOT_FOUND.
         InvalidError: VALIDATION_FAILED, PAGE_TOKEN_INVALID.
     """
     require(caller, Scope.RUN_READ, run_id=request.run_id)
@@ -34,26 +34,40 @@ async def list_steps(read: ReadRuns, caller: Caller, request: ListStepsRequest) 
         "statuses": [*sorted({int(status) for status in request.statuses})],
         "full": request.is_full,
     }
+    if request.step_id:
+        bound_to["stepId"] = request.step_id
     position = decode_page_token(request.page_token, bound_to, 1)
     compiled = await read.workflows.compiled(run.workflow_digest)
+    only = _step_named(request.step_id, compiled)
+    start = 0 if position is None else min(max(0, position[0]), len(compiled.workflow.steps))
     where = StepFilter(
-        from_step=StepNo(0 if position is None else min(max(0, position[0]), len(compiled.workflow.steps))),
-        limit=limit,
+        from_step=StepNo(start) if only is None else only,
+        limit=limit if only is None else 1,
         statuses=request.statuses,
         is_full=request.is_full,
     )
     found = await read.reader.steps(run, compiled.workflow, where)
     if found is None:
         raise run_not_found(request.run_id)
-    placed = placed_steps(read, run, compiled, found.steps)
+    wanted = [placed for placed in found.steps if only in (None, placed[0])]
+    placed = placed_steps(read, run, compiled, wanted)
     details = _FullView(read, run, compiled) if request.is_full else None
     steps = await _fitting(placed, details)
     token = ""
     if len(steps) < len(placed):
         token = encode_page_token([placed[len(steps)][0]], bound_to)
-    elif found.has_more and placed:
+    elif found.has_more and placed and only is None:
         token = encode_page_token([placed[-1][0] + 1], bound_to)
     return StepPage(steps=tuple(steps), next_page_token=token, as_of_sequence=found.row.run.last_sequence)
+
+
+def _step_named(step_id: str, compiled: CompiledWorkflow) -> StepNo | None:
+    if not step_id:
+        return None
+    number = compiled.step_no.get(StepId(step_id))
+    if number is None:
+        raise step_not_found(step_id, compiled)
+    return number
 
 
 class _FullView:

@@ -114,6 +114,7 @@ class ListStepsRequest:
     page_token: str = ""
     statuses: Sequence[StepStatus] = ()
     is_full: bool = False
+    step_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -129,6 +129,7 @@ def read_list_steps(proto: run_engine_pb2.ListStepsRequest) -> ListStepsRequest:
             if (status := read_enum(StepStatus, number, f"statuses[{index}]", problems)) is not None
         ],
         is_full=read_is_full(proto.view, problems),
+        step_id=proto.step_id,
     )
     problems.raise_if_any()
     return request

@@ -219,6 +219,22 @@ async def test_step_pages_and_filter(world: World) -> None:
     assert refused.value.reason == "PAGE_TOKEN_INVALID"
 
 
+async def test_one_step(world: World) -> None:
+    """A named step comes alone, or not at all where the filter excludes it; one that is not there is not found."""
+    made = await world.create(wide(3))
+    await world.complete(world.executed((await world.lease(1))[0]), capacity=0)
+    named = ListStepsRequest(run_id=made.run_id, step_id="s1", page_size=2, is_full=True)
+    page = await list_steps(world.read, CALLER, named)
+    assert [step.step_id for step in page.steps] == ["s1"]
+    assert page.next_page_token == ""
+    done = await list_steps(world.read, CALLER, replace(named, step_id="s0", statuses=(StepStatus.COMPLETED,)))
+    assert [(step.step_id, step.output is not None) for step in done.steps] == [("s0", True)]
+    other = await list_steps(world.read, CALLER, replace(named, step_id="s0", statuses=(StepStatus.READY,)))
+    assert (other.steps, other.next_page_token) == ((), "")
+    with pytest.raises(NotFoundError, match="has no step 'nope'"):
+        await list_steps(world.read, CALLER, replace(named, step_id="nope"))
+
+
 async def test_pages_end_before_they_are_too_large(world: World) -> None:
     """A page of steps with large outputs ends early and the next goes on where it ended; each step is there once."""
     made = await world.create(wide(5))

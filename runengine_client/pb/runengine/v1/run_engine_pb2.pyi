@@ -605,6 +605,7 @@ class ListStepsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     STATUSES_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
+    STEP_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run. Required."""
     page_size: _builtins.int
@@ -613,6 +614,8 @@ class ListStepsRequest(_message.Message):
     """`next_page_token` of the previous page of the same filter; empty means the first page."""
     view: _run_pb2.View.ValueType
     """How much of each; default BASIC."""
+    step_id: _builtins.str
+    """Only this step; empty means all."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_run_pb2.StepStatus.ValueType]:
         """Only steps in one of these statuses; none means any."""
@@ -625,10 +628,11 @@ class ListStepsRequest(_message.Message):
         page_token: _builtins.str = ...,
         statuses: _abc.Iterable[_run_pb2.StepStatus.ValueType] | None = ...,
         view: _run_pb2.View.ValueType = ...,
+        step_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id", "statuses", b"statuses", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id", "statuses", b"statuses", "step_id", b"step_id", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -207,7 +207,7 @@ class RunEngineServicer(object):
         """Lists the steps of a run, in the order of the definition.
 
         Scope: run:read.
-        Statuses: INVALID_ARGUMENT (VALIDATION_FAILED, PAGE_TOKEN_INVALID), NOT_FOUND (RUN_NOT_FOUND).
+        Statuses: INVALID_ARGUMENT (VALIDATION_FAILED, PAGE_TOKEN_INVALID), NOT_FOUND (RUN_NOT_FOUND, STEP_NOT_FOUND).
         Retry: safe; it reads only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -99,7 +99,7 @@ class RunEngineStub:
     """Lists the steps of a run, in the order of the definition.
 
     Scope: run:read.
-    Statuses: INVALID_ARGUMENT (VALIDATION_FAILED, PAGE_TOKEN_INVALID), NOT_FOUND (RUN_NOT_FOUND).
+    Statuses: INVALID_ARGUMENT (VALIDATION_FAILED, PAGE_TOKEN_INVALID), NOT_FOUND (RUN_NOT_FOUND, STEP_NOT_FOUND).
     Retry: safe; it reads only.
     """
     ListArtifacts: _grpc.UnaryUnaryMultiCallable[_run_engine_pb2.ListArtifactsRequest, _run_engine_pb2.ListArtifactsResponse]
@@ -226,7 +226,7 @@ class RunEngineAsyncStub(RunEngineStub):
     """Lists the steps of a run, in the order of the definition.
 
     Scope: run:read.
-    Statuses: INVALID_ARGUMENT (VALIDATION_FAILED, PAGE_TOKEN_INVALID), NOT_FOUND (RUN_NOT_FOUND).
+    Statuses: INVALID_ARGUMENT (VALIDATION_FAILED, PAGE_TOKEN_INVALID), NOT_FOUND (RUN_NOT_FOUND, STEP_NOT_FOUND).
     Retry: safe; it reads only.
     """
     ListArtifacts: _aio.UnaryUnaryMultiCallable[_run_engine_pb2.ListArtifactsRequest, _run_engine_pb2.ListArtifactsResponse]  # type: ignore[assignment]
@@ -392,7 +392,7 @@ class RunEngineServicer(metaclass=_abc_1.ABCMeta):
         """Lists the steps of a run, in the order of the definition.
 
         Scope: run:read.
-        Statuses: INVALID_ARGUMENT (VALIDATION_FAILED, PAGE_TOKEN_INVALID), NOT_FOUND (RUN_NOT_FOUND).
+        Statuses: INVALID_ARGUMENT (VALIDATION_FAILED, PAGE_TOKEN_INVALID), NOT_FOUND (RUN_NOT_FOUND, STEP_NOT_FOUND).
         Retry: safe; it reads only.
         """
 
