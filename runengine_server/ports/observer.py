@@ -42,6 +42,9 @@ class Observer(Protocol):
     def cache_miss(self, key: CacheKey) -> None:
         """The cache had no usable output."""
 
+    def results_dropped(self, count: int) -> None:
+        """So many results came too late: their leases are gone, or their runs have ended."""
+
     def runs_changed(self, runs: Sequence[RunKey]) -> None:
         """These runs have new events."""
 

@@ -31,6 +31,7 @@ METHOD_ACCESS: Final[Mapping[str, Access]] = {
     f"{_ENGINE}/GetLineage": Scope.RUN_READ,
     f"{_ENGINE}/ExplainStep": Scope.RUN_READ,
     f"{_ENGINE}/CompareRuns": Scope.RUN_READ,
+    f"{_ENGINE}/GetQueue": Scope.RUN_READ,
     f"{_ENGINE}/WatchRun": Scope.RUN_READ,
     f"{_ENGINE}/CreateWatchToken": Scope.RUN_READ,
     f"{_REGISTRY}/RegisterWorkflow": Scope.WORKFLOW_WRITE,

@@ -63,6 +63,8 @@ class Reporting:
         for settled, is_accepted in zip(batch, turn.accepted, strict=True):
             if is_accepted and settled.context is not None:
                 self._step_settled(settled, settled.context)
+        if dropped := len(turn.accepted) - sum(turn.accepted):
+            self._observer.results_dropped(dropped)
         changed = {settled.completion.lease.run for settled in batch}
         changed.update(lease.run for lease in turn.leases)
         changed.update(turn.begun)

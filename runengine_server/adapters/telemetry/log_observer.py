@@ -118,6 +118,9 @@ class LogObserver:
         if _CACHE.isEnabledFor(logging.INFO):
             self._say("info", "cache_miss", f"[RunEngine] Cache miss: {_short(key)}", _key_fields(key))
 
+    def results_dropped(self, count: int) -> None:
+        """Nothing to log."""
+
     def runs_changed(self, runs: Sequence[RunKey]) -> None:
         """Nothing to log."""
 

@@ -99,6 +99,14 @@ class ObserverGroup:
             except Exception:  # an observer must not fail the engine
                 _complain(member)
 
+    def results_dropped(self, count: int) -> None:
+        """See the port."""
+        for member in self._members:
+            try:
+                member.results_dropped(count)
+            except Exception:  # an observer must not fail the engine
+                _complain(member)
+
     def runs_changed(self, runs: Sequence[RunKey]) -> None:
         """See the port."""
         for member in self._members:
