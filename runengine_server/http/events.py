@@ -82,20 +82,21 @@ class RunEvents:
         Raises:
             RunEngineError: before anything was sent.
         """
-        async with anyio.create_task_group() as tasks:
+        with anyio.CancelScope() as scope_of_stream:
 
             async def abort(error: RunEngineError) -> None:
-                tasks.cancel_scope.cancel()  # the connection closes without an end; the reader resumes
+                scope_of_stream.cancel()  # the connection closes without an end; the reader resumes
 
             with self._watches.watch(caller, wanted.after_sequence, abort) as watch:
                 messages = watch.follow(self._services.watch_run(caller, wanted))
                 async with aclosing(messages):
-                    first = await anext(messages)
-                    tasks.start_soon(_cancel_when_gone, receive, tasks.cancel_scope)
-                    await send(_start())
-                    await _send_all(watch, first, messages, send)
-                    await send(_body(b"", more=False))
-            tasks.cancel_scope.cancel()
+                    first = await anext(messages)  # what is refused is refused before anything was sent
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(_cancel_when_gone, receive, scope_of_stream)
+                        await send(_start())
+                        await _send_all(watch, first, messages, send)
+                        await send(_body(b"", more=False))
+                        tasks.cancel_scope.cancel()
 
 
 async def _send_all(watch: Watch, first: WatchMessage, messages: AsyncIterator[WatchMessage], send: Send) -> None:

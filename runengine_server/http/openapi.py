@@ -183,7 +183,8 @@ def _events_operation() -> JsonObject:
         "summary": "Follow a run as server-sent events",
         "description": (
             "`id` is the event's sequence; reconnecting with `Last-Event-ID` goes on behind it. Without it the first "
-            "event is a `snapshot`. `bookmark` says that all is well, `end` that the run has ended, `error` why the stream does."
+            "event is a `snapshot`. `bookmark` says that all is well, `end` that the run has ended, `error` why the "
+            "stream does."
         ),
         "parameters": [
             _text_parameter("runId", "path"),

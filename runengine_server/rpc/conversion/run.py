@@ -5,7 +5,7 @@ from runengine_server.domain.artifact import Artifact
 from runengine_server.domain.cache import CacheDecision
 from runengine_server.domain.events import StepProgress, StepsSummary
 from runengine_server.domain.failure import Failure
-from runengine_server.domain.run import ChangeRequest, Run, Savings, Step, StepAttempt
+from runengine_server.domain.run import Run, Savings, Step, StepAttempt
 from runengine_server.rpc.conversion.json_struct import struct_of, struct_of_any
 from runengine_server.rpc.conversion.scalar import duration_of, timestamp_of
 
@@ -29,7 +29,7 @@ def run_to_proto(run: Run) -> run_pb2.Run:
         base_run_id=run.base_run_id or "",
         root_run_id=run.root_run_id or "",
         trigger_payload=struct_of(run.trigger_payload),
-        change_request=_change_request(run.change_request),
+        change_request=_change_request(run),
         labels=run.labels,
         last_sequence=run.last_sequence,
         cancel_reason=run.cancel_reason,
@@ -144,8 +144,12 @@ def progress_to_proto(progress: StepProgress) -> run_pb2.StepProgress:
     )
 
 
-def _change_request(change: ChangeRequest | None) -> run_pb2.ChangeRequest | None:
-    return None if change is None else run_pb2.ChangeRequest(type=change.type, payload=struct_of(change.payload))
+def _change_request(run: Run) -> run_pb2.ChangeRequest | None:
+    """Type, and where everything was asked for the payload; `{}` would say that there was none."""
+    if run.change_request is None:
+        return None
+    payload = None if run.trigger_payload is None else struct_of(run.change_request.payload)
+    return run_pb2.ChangeRequest(type=run.change_request.type, payload=payload)
 
 
 def _savings(savings: Savings | None) -> run_pb2.Savings | None:
