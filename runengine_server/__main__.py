@@ -1,4 +1,4 @@
-"""The `runengine-server` command: serve, dev, migrate."""
+"""The `runengine-server` command: serve, dev, migrate; `config check` and `doctor` are in commands/."""
 
 import asyncio
 import os
@@ -18,24 +18,30 @@ from runengine_server.adapters.postgres.database_check import (
 )
 from runengine_server.adapters.postgres.migrate import MigrationError
 from runengine_server.adapters.postgres.migrate import migrate as apply_migrations
+from runengine_server.commands.diagnosis import config_app, doctor
 from runengine_server.config import ConfigurationError, Settings, read_settings
+
+RUNNING = "Run it"
+CHECKING = "Check it"
 
 cli = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="The RunEngine server. Settings come from the environment: DATABASE_URL, REDIS_URL and RUNENGINE_*.",
+    help="The RunEngine server. Settings come from the environment: DATABASE_URL, REDIS_URL and RUNENGINE_*."
+    "\n\nExamples:\n\n  runengine-server dev\n\n  runengine-server doctor",
 )
 
 
-@cli.command()
+@cli.command(rich_help_panel=RUNNING)
 def serve(
     *,
     migrate_first: Annotated[bool, typer.Option("--migrate", help="Bring the schema up to date first.")] = False,
 ) -> None:
-    """Serve gRPC and run steps until SIGTERM or Ctrl-C, then drain.
+    """Serve gRPC, HTTP and the console, and run steps, until SIGTERM or Ctrl-C, then drain.
 
-    Example: DATABASE_URL=postgresql://… REDIS_URL=redis://… RUNENGINE_TOKENS_FILE=tokens.yaml runengine-server serve
+    Example:
+
+      DATABASE_URL=postgresql://… REDIS_URL=redis://… RUNENGINE_TOKENS_FILE=tokens.yaml runengine-server serve
     """
     settings = _settings()
     if migrate_first:
@@ -44,13 +50,18 @@ def serve(
     _serve(settings)
 
 
-@cli.command()
+@cli.command(rich_help_panel=RUNNING)
 def migrate() -> None:
-    """Bring the database's schema up to date; safe to run from many places at once."""
+    """Bring the database's schema up to date; safe to run from many places at once.
+
+    Example:
+
+      DATABASE_URL=postgresql://… runengine-server migrate
+    """
     _migrate(_settings())
 
 
-@cli.command()
+@cli.command(rich_help_panel=RUNNING)
 def dev(
     data_dir: Annotated[
         Path | None, typer.Option(help="Where the databases live; default: a temporary folder, gone at exit.")
@@ -59,6 +70,10 @@ def dev(
     """Serve on an embedded PostgreSQL and Valkey with a token of its own, for development on this machine.
 
     DATABASE_URL and REDIS_URL are honoured where they are set.
+
+    Example:
+
+      runengine-server dev --data-dir data
     """
     with ExitStack() as stack:
         overrides: dict[str, object] = {"reflection": True}
@@ -67,6 +82,10 @@ def dev(
         settings = _settings(**overrides)
         _migrate(settings)
         _serve(settings, is_development=True)
+
+
+cli.command(rich_help_panel=CHECKING)(doctor)
+cli.add_typer(config_app, name="config", rich_help_panel=CHECKING)
 
 
 def main() -> None:
