@@ -116,6 +116,21 @@ class Database:
         finally:
             self._waiting -= 1
 
+    @property
+    def open_count(self) -> int:
+        """How many connections there are."""
+        return self._pool.get_size()
+
+    @property
+    def busy_count(self) -> int:
+        """How many of them are in use."""
+        return self._pool.get_size() - self._pool.get_idle_size() - len(self._idle)
+
+    @property
+    def waiting_count(self) -> int:
+        """How many callers wait for one."""
+        return self._waiting
+
     async def close(self) -> None:
         """Give every connection back; none must be in use."""
         while self._idle:

@@ -25,3 +25,9 @@ ORDER BY s.next_attempt_at, s.since, s.run, s.step;
 -- name: engines_count
 -- Engines whose lease has not ended.
 SELECT count(*) FROM engines WHERE lease_until > clock_timestamp();
+
+-- name: schema_read
+-- Whether the database takes writes, and which migrations it has; of both a database that was replaced may surprise.
+SELECT
+    current_setting('transaction_read_only')::boolean AS is_read_only,
+    ARRAY(SELECT m.version FROM schema_migrations AS m) AS versions;
