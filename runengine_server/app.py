@@ -30,10 +30,12 @@ from runengine_server.adapters.postgres.queue_reader import PostgresQueueReader
 from runengine_server.adapters.postgres.run_reader import PostgresRunReader
 from runengine_server.adapters.postgres.run_store import PostgresRunStore
 from runengine_server.adapters.postgres.signing_keys import PostgresSigningKeys
+from runengine_server.adapters.postgres.skill_calls import PostgresSkillCalls
 from runengine_server.adapters.postgres.skill_permits import PostgresSkillPermits
 from runengine_server.adapters.postgres.step_history import PostgresStepHistory
 from runengine_server.adapters.postgres.step_queue import PostgresEngineRegistry, PostgresStepQueue
 from runengine_server.adapters.postgres.workflow_store import PostgresWorkflowStore
+from runengine_server.adapters.skills.http_callbacks import HttpCallbacks
 from runengine_server.adapters.skills.local_runner import LocalSkillRunner
 from runengine_server.adapters.skills.routing import RoutingSkillRunner, route_targets
 from runengine_server.adapters.skills.targets import TargetError, parse_targets, parse_tokens
@@ -49,6 +51,7 @@ from runengine_server.http.app import http_app
 from runengine_server.http.ops import ops_app
 from runengine_server.http.server import HttpServer
 from runengine_server.http.settings import HttpSettings
+from runengine_server.http.skill_callbacks import skill_callback_endpoint
 from runengine_server.ports.authenticator import Authenticator
 from runengine_server.ports.observer import Observer
 from runengine_server.ports.output_cache import OutputCache
@@ -125,7 +128,8 @@ async def run_engine(
     """
     async with AsyncExitStack() as stack:
         databases = await _open_databases(stack, settings)
-        skills = await stack.enter_async_context(_skill_runner(settings, local_skills))
+        callbacks = HttpCallbacks(PostgresSkillCalls(databases.general), base_url=settings.callback_url.rstrip("/"))
+        skills = await stack.enter_async_context(_skill_runner(settings, local_skills, callbacks))
         hub, progress = EventHub(), InMemoryProgressBoard()
         signals = Signals(_hints(settings, hub, progress, lambda: signals))
         observer: Observer = ObserverGroup([log, WatcherObserver(signals.hints)])
@@ -163,7 +167,10 @@ async def run_engine(
             has_tls=http_settings.tls is not None,
             insecure_plaintext=http_settings.insecure_plaintext,
         )
-        http = HttpServer(http_app(services, rpc, http_settings), http_settings.address, tls=http_settings.tls)
+        further = [skill_callback_endpoint(callbacks, rpc.admission, http_settings.body_bytes_max)]
+        app = http_app(services, rpc, http_settings, further)
+        http = HttpServer(app, http_settings.address, tls=http_settings.tls)
+        callbacks.base_url = callbacks.base_url or http.url
         ops = HttpServer(ops_app(console_url=http.url), settings.ops_address)
         await stack.enter_async_context(
             _running(
@@ -173,6 +180,7 @@ async def run_engine(
                 EventPoller(shared.events, hub).run,
                 partial(_keep_partitions, shared),
                 _cache_cleanup(settings, databases.general, observer).run,
+                callbacks.run,
                 *([tiers.run] if tiers is not None else []),
             )
         )
@@ -362,12 +370,19 @@ def _hints(
 
 
 @asynccontextmanager
-async def _skill_runner(settings: Settings, local: LocalSkillRunner | None) -> AsyncIterator[RoutingSkillRunner]:
+async def _skill_runner(
+    settings: Settings, local: LocalSkillRunner | None, callbacks: HttpCallbacks
+) -> AsyncIterator[RoutingSkillRunner]:
     try:
+        targets = parse_targets(settings.skills)
+        is_wildcard = settings.http_address.rpartition(":")[0] in ("", "0.0.0.0", "[::]")
+        if is_wildcard and not settings.callback_url and any(each.endpoint.transport.is_http for each in targets):
+            raise ConfigurationError("RUNENGINE_CALLBACK_URL is not set: say where skills over HTTP reach this server")
         runner = route_targets(
-            parse_targets(settings.skills),
+            targets,
             tokens=parse_tokens(settings.skill_tokens),
             local=local,
+            callbacks=callbacks,
             heartbeat_interval_s=settings.heartbeat_interval_s,
         )
     except TargetError as error:

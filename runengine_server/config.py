@@ -64,6 +64,9 @@ class Settings(BaseSettings):
         str, Field(description="target map, such as image.*=grpc://127.0.0.1:7001,*=grpcs://skills.example:443")
     ] = ""
     skill_tokens: Annotated[str, Field(description="bearer tokens of skill targets: endpoint=token,…")] = ""
+    callback_url: Annotated[
+        str, Field(pattern="^(https?://.+)?$", description="where skills over HTTP answer later; default: this server")
+    ] = ""
     workflow_dir: Annotated[Path | None, Field(description="workflow files that serve every tenant")] = None
 
     artifact_roots: Annotated[

@@ -1,4 +1,4 @@
-"""What every implementation of the SkillRunner port keeps: in-process, and gRPC on one stream or one for each call."""
+"""What every implementation of the SkillRunner port keeps: in-process, gRPC (one stream, or one a call), HTTP."""
 
 import hashlib
 import json
@@ -24,11 +24,14 @@ from runengine_client.skills import (
     skill,
 )
 from runengine_server.adapters.skills.grpc_runner import GrpcSkillRunner
+from runengine_server.adapters.skills.http_runner import HttpSkillRunner
 from runengine_server.adapters.skills.local_runner import LocalSkillRunner
 from runengine_server.adapters.skills.targets import parse_endpoint
 from runengine_server.domain.failure import Failure
 from runengine_server.domain.ids import RunId, SkillId, StepId, Tenant
 from runengine_server.ports.skill_runner import Failed, SkillCall, SkillRunner, Succeeded
+
+from ..support.http_runner import HttpRunner, http_runner
 
 pytestmark = pytest.mark.anyio
 
@@ -48,7 +51,7 @@ def probe() -> Probe:
     return Probe()
 
 
-@pytest.fixture(params=["many", "alone", "local"])
+@pytest.fixture(params=["many", "alone", "local", "http", "callbacks"])
 async def runner(request: pytest.FixtureRequest, tmp_path: Path, probe: Probe) -> AsyncIterator[SkillRunner]:
     skills = _skills(probe)
     if request.param == "local":
@@ -56,15 +59,21 @@ async def runner(request: pytest.FixtureRequest, tmp_path: Path, probe: Probe) -
         yield local
         local.close()
         return
+    if request.param in ("http", "callbacks"):
+        local = LocalSkillRunner(skills, artifact_dir=tmp_path)
+        async with http_runner(HttpRunner(local, is_async=request.param == "callbacks")) as remote:
+            yield remote
+        local.close()
+        return
     async with AsyncExitStack() as stack:
         limits = SkillServerLimits(grace_s=0.05, drain_s=0.05)
         server = SkillServer(skills, address="127.0.0.1:0", artifact_dir=tmp_path, limits=limits)
         await stack.enter_async_context(server)
         endpoint = parse_endpoint(f"grpc://{server.address}")
-        remote = GrpcSkillRunner(endpoint, heartbeat_interval_s=0.2, shares_stream=request.param == "many")
-        await stack.enter_async_context(remote)
-        await remote.wait_until_asked()
-        yield remote
+        grpc_runner = GrpcSkillRunner(endpoint, heartbeat_interval_s=0.2, shares_stream=request.param == "many")
+        await stack.enter_async_context(grpc_runner)
+        await grpc_runner.wait_until_asked()
+        yield grpc_runner
 
 
 def _skills(probe: Probe) -> list[Skill]:
@@ -229,6 +238,8 @@ async def test_cancelling_the_task_cancels_the_skill(runner: SkillRunner, probe:
         with anyio.fail_after(5):
             await probe.started.wait()
         group.cancel_scope.cancel()
+    if isinstance(runner, HttpSkillRunner):
+        await runner.abandon(_call("t.hangs"))  # over HTTP a closed connection is a lost engine, nothing more
     with anyio.fail_after(5):
         await probe.cancelled.wait()
 

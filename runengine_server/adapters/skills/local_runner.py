@@ -61,7 +61,7 @@ class _LocalCall:
         return datetime.now(UTC) + timedelta(seconds=remaining_s)
 
     @property
-    def artifact_folder(self) -> ArtifactFolder:
+    def artifact_store(self) -> ArtifactFolder:
         return self._folder_of()
 
     def add_artifact(self, artifact: Artifact) -> None:
@@ -115,7 +115,7 @@ class LocalSkillRunner:
         chosen = self._skills.get(call.skill_id)
         if chosen is None:
             return Failed(failure=Failure(code=SKILL_UNAVAILABLE, message=f"There is no skill {call.skill_id} here"))
-        handle = _LocalCall(call, on_progress, self._artifact_folder)
+        handle = _LocalCall(call, on_progress, self._artifact_store)
         # Not anyio's cancel scope: with it a call of a function that does nothing took 12.2 µs, with this 10.3 µs.
         alarm = asyncio.timeout(call.timeout_s)
         try:
@@ -135,7 +135,7 @@ class LocalSkillRunner:
         chosen = self._skills.get(call.skill_id) if self._is_inline else None
         if chosen is None or chosen.is_async or chosen.max_concurrency:
             return None
-        handle = _LocalCall(call, _no_progress, self._artifact_folder)
+        handle = _LocalCall(call, _no_progress, self._artifact_store)
         try:
             return _succeeded(chosen, handle, _call_function(chosen, orjson.loads(call.input_json), handle))
         except (Exception, SkillCancelledError, SystemExit) as problem:
@@ -176,7 +176,7 @@ class LocalSkillRunner:
             future.add_done_callback(partial(_release, asyncio.get_running_loop(), slot))
         return await asyncio.wrap_future(future)
 
-    def _artifact_folder(self) -> ArtifactFolder:
+    def _artifact_store(self) -> ArtifactFolder:
         if self._folder is None:
             raise SkillError("ARTIFACTS_NOT_CONFIGURED", "This runner has no artifact folder")
         return self._folder

@@ -12,6 +12,8 @@ from typing import Protocol, Self, runtime_checkable
 import anyio
 
 from runengine_server.adapters.skills.grpc_runner import GrpcSkillRunner
+from runengine_server.adapters.skills.http_callbacks import HttpCallbacks
+from runengine_server.adapters.skills.http_runner import HttpSkillRunner
 from runengine_server.adapters.skills.local_runner import LocalSkillRunner
 from runengine_server.adapters.skills.targets import Endpoint, SkillTarget, TargetError, Transport
 from runengine_server.domain.failure import SKILL_UNAVAILABLE, Failure
@@ -48,7 +50,7 @@ class Route:
 
 
 class RoutingSkillRunner:
-    """Many runners behind one port; `async with` it opens and closes the gRPC ones."""
+    """Many runners behind one port; `async with` it opens and closes the remote ones."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
         """Route by these patterns; their order does not matter.
@@ -99,8 +101,8 @@ class RoutingSkillRunner:
         return offered
 
     async def __aenter__(self) -> Self:
-        """Open every gRPC runner at once; an unreachable one delays this by 2 s at most and is no error."""
-        remote = [runner for runner in self._runners if isinstance(runner, GrpcSkillRunner)]
+        """Open every remote runner at once; an unreachable one delays this by 2 s at most and is no error."""
+        remote = [runner for runner in self._runners if isinstance(runner, GrpcSkillRunner | HttpSkillRunner)]
         for runner in remote:
             await self._stack.enter_async_context(runner)
         async with anyio.create_task_group() as group:
@@ -132,18 +134,20 @@ def route_targets(
     *,
     tokens: Mapping[Endpoint, str] | None = None,
     local: LocalSkillRunner | None = None,
+    callbacks: HttpCallbacks | None = None,
     heartbeat_interval_s: float = 5.0,
 ) -> RoutingSkillRunner:
-    """A runner for a parsed target map, one channel for each endpoint; not opened yet.
+    """A runner for a parsed target map, one channel or pool for each endpoint; not opened yet.
 
     Args:
         targets: the map.
         tokens: bearer tokens by endpoint.
         local: what `local:` means.
+        callbacks: where HTTP runners answer later.
         heartbeat_interval_s: what remote runners are asked for.
 
     Raises:
-        TargetError: `local:` is used without a local runner, or a token belongs to no target.
+        TargetError: `local:` is used without a local runner, HTTP without callbacks, or a token belongs to no target.
     """
     tokens = tokens or {}
     endpoints = {target.endpoint for target in targets}
@@ -151,7 +155,13 @@ def route_targets(
         raise TargetError("a token is given for an endpoint that no pattern uses")
     runners: dict[Endpoint, SkillRunner] = {}
     for endpoint in endpoints:
-        if endpoint.transport is not Transport.LOCAL:
+        if endpoint.transport.is_http:
+            if callbacks is None:
+                raise TargetError("an HTTP target is used, but nothing here takes callbacks")
+            runners[endpoint] = HttpSkillRunner(
+                endpoint, callbacks=callbacks, token=tokens.get(endpoint), heartbeat_interval_s=heartbeat_interval_s
+            )
+        elif endpoint.transport is not Transport.LOCAL:
             runners[endpoint] = GrpcSkillRunner(
                 endpoint, token=tokens.get(endpoint), heartbeat_interval_s=heartbeat_interval_s
             )

@@ -59,7 +59,7 @@ class RunnerCatalogue:
         known = self.skills
         self.skills = {
             skill_id: known[skill_id] if known.get(skill_id) == info else info
-            for skill_id, info in _usable(answer.skills[:SKILLS_MAX])
+            for skill_id, info in usable_skills(answer.skills[:SKILLS_MAX])
         }
         self.supports_many = answer.supports_many
         self.is_known = True
@@ -84,7 +84,7 @@ class RunnerCatalogue:
                     break
 
 
-def _usable(skills: Iterable[skill_runner_pb2.Skill]) -> Iterator[tuple[str, SkillInfo]]:
+def usable_skills(skills: Iterable[skill_runner_pb2.Skill]) -> Iterator[tuple[str, SkillInfo]]:
     """Those with an id, versions that can be stored and schemas that are JSON; the others are logged and left out."""
     for skill in skills:
         texts = (skill.skill_id, skill.version, skill.cache_version)

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+from urllib.parse import urlsplit
 
 TARGETS_MAX: Final = 1000
 ENDPOINTS_MAX: Final = 64
 
 _PATTERN: Final = re.compile(r"(?:[a-z][a-z0-9_.]{0,127}|[a-z][a-z0-9_.]{0,125}\.\*|\*)\Z")
+_PATH: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~-]+)*\Z")
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_])?)\Z")
 
 
@@ -21,11 +23,23 @@ class Transport(Enum):
     PLAINTEXT = "grpc"
     TLS = "grpcs"
     UNIX = "unix"
+    HTTP = "http"
+    HTTPS = "https"
+
+    @property
+    def is_http(self) -> bool:
+        """Whether requests and answers are HTTP/JSON, not gRPC."""
+        return self in (Transport.HTTP, Transport.HTTPS)
+
+    @property
+    def is_plaintext(self) -> bool:
+        """Whether a token would travel in clear text."""
+        return self in (Transport.PLAINTEXT, Transport.HTTP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where a runner is; `address` is what gRPC dials, empty for this process."""
+    """Where a runner is; `address` is what gRPC dials, the base URL of HTTP, empty for this process."""
 
     transport: Transport
     address: str = ""
@@ -35,7 +49,10 @@ class Endpoint:
         """Whether what is sent stays on this machine."""
         if self.transport in (Transport.LOCAL, Transport.UNIX):
             return True
-        host = self.address.rpartition(":")[0].strip("[]")
+        if self.transport.is_http:
+            host = urlsplit(self.address).hostname or ""
+        else:
+            host = self.address.rpartition(":")[0].strip("[]")
         if host == "localhost":
             return True
         try:
@@ -60,7 +77,7 @@ def parse_targets(text: str) -> tuple[SkillTarget, ...]:
     """The entries of a map such as `image.*=grpc://127.0.0.1:7001,*=grpcs://skills.example:443`, in order.
 
     Entries are separated by commas or line breaks. Endpoints: `grpc://host:port`, `grpcs://host:port` (TLS),
-    `unix:/path`, `local:` (functions in this process).
+    `unix:/path`, `http://host:port/path`, `https://host/path`, `local:` (functions in this process).
 
     Raises:
         TargetError: some entries are wrong, a pattern occurs twice, or there are too many.
@@ -91,7 +108,7 @@ def parse_endpoint(text: str) -> Endpoint:
     """Where a runner is.
 
     Raises:
-        TargetError: it is none of the four forms.
+        TargetError: it is none of these forms.
     """
     if text in ("local:", "local://"):
         return Endpoint(transport=Transport.LOCAL)
@@ -101,8 +118,10 @@ def parse_endpoint(text: str) -> Endpoint:
             raise TargetError("a unix endpoint is `unix:/absolute/path` of at most 106 bytes")
         return Endpoint(transport=Transport.UNIX, address=f"unix:{path}")
     scheme, found, rest = text.partition("://")
+    if found and scheme in ("http", "https"):
+        return Endpoint(transport=Transport(scheme), address=_base_url(scheme, rest))
     if not found or scheme not in ("grpc", "grpcs"):
-        raise TargetError("an endpoint is grpc://host:port, grpcs://host:port, unix:/path or local:")
+        raise TargetError("an endpoint is grpc(s)://host:port, http(s)://host/path, unix:/path or local:")
     return Endpoint(transport=Transport(scheme), address=_host_and_port(rest.rstrip("/")))
 
 
@@ -121,8 +140,8 @@ def parse_tokens(text: str) -> Mapping[Endpoint, str]:
             endpoint = parse_endpoint(address)
         except TargetError as problem:
             raise TargetError(f"token {number}: {problem}") from None
-        if endpoint.transport is Transport.PLAINTEXT and not endpoint.is_on_this_machine:
-            raise TargetError(f"token {number}: a token may not travel in plaintext; use grpcs://")
+        if endpoint.transport.is_plaintext and not endpoint.is_on_this_machine:
+            raise TargetError(f"token {number}: a token may not travel in plaintext; use grpcs:// or https://")
         tokens[endpoint] = token
     return tokens
 
@@ -135,6 +154,17 @@ def _pattern(text: str) -> str:
     if not _PATTERN.match(text):
         raise TargetError("a pattern is a skill id such as image.resize, a prefix such as image.*, or *")
     return text
+
+
+def _base_url(scheme: str, rest: str) -> str:
+    """The URL in one form: with its port, without a trailing slash."""
+    authority, _, path = rest.partition("/")
+    path = f"/{path}".rstrip("/")
+    if not _PATH.match(path):
+        raise TargetError("the path is plain: letters, digits, . _ ~ - between slashes; no query")
+    has_port = ":" in authority.rpartition("]")[2]
+    port = {"http": 80, "https": 443}[scheme]
+    return f"{scheme}://{_host_and_port(authority if has_port else f'{authority}:{port}')}{path}"
 
 
 def _host_and_port(text: str) -> str:

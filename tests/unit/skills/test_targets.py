@@ -25,6 +25,15 @@ def test_map_is_read_in_order() -> None:
     )
 
 
+def test_http_endpoints_have_one_form() -> None:
+    """A base URL is kept with its port and without a trailing slash, so that one target is one pool."""
+    targets = parse_targets("a=http://h/,b=http://h:80,c=https://h/api/skills/,d=http://[::1]:7005/x")
+    assert [target.endpoint.address for target in targets] == [
+        "http://h:80", "http://h:80", "https://h:443/api/skills", "http://[::1]:7005/x",
+    ]  # fmt: skip
+    assert [target.endpoint.is_on_this_machine for target in targets] == [False, False, False, True]
+
+
 def test_empty_map_has_no_targets() -> None:
     """No text is no target, and not an error."""
     assert parse_targets(" \n ") == ()
@@ -36,7 +45,12 @@ def test_empty_map_has_no_targets() -> None:
         ("image.*", "pattern=endpoint"),
         ("Image.*=local:", "a pattern is"),
         ("im*ge=local:", "a pattern is"),
-        ("*=http://h:1", "an endpoint is"),
+        ("*=ftp://h:1", "an endpoint is"),
+        ("*=http://u:p@h/skills", "port"),
+        ("*=http://h:0/skills", "port"),
+        ("*=http://h/a?b", "plain"),
+        ("*=http://h/a/../b//c", "plain"),
+        ("*=https:///skills", "host"),
         ("*=grpc://h", "port"),
         ("*=grpc://h:0", "port"),
         ("*=grpc://h:99999", "port"),
@@ -70,7 +84,7 @@ def test_tokens_belong_to_endpoints() -> None:
     }
 
 
-@pytest.mark.parametrize("text", ["grpc://10.0.0.1:1=s3cret", "grpc://h=s3cret", "nonsense:s3cret"])
+@pytest.mark.parametrize("text", ["grpc://10.0.0.1:1=s3cret", "http://10.0.0.1/x=s3cret", "grpc://h=s3cret", "nonsense:s3cret"])
 def test_token_errors_hide_the_token(text: str) -> None:
     """A token that may not be used is refused without being quoted."""
     with pytest.raises(TargetError) as problem:
