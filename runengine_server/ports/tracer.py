@@ -1,5 +1,6 @@
 """What the core tells whoever records traces of runs; spans are made of facts, so nothing is open between two calls."""
 
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from runengine_server.domain.cache import CacheAnswer
@@ -30,8 +31,8 @@ class Tracer(Protocol):
     def step_settled(self, facts: RunFacts, step: StepDefinition, completion: Completion, seconds: float) -> None:
         """An attempt, or a reuse, was committed just now; its skill took so long, 0 where none was called."""
 
-    def run_ended(self, facts: RunFacts, ended: EndedRun) -> None:
-        """A run became terminal just now, by what this process committed."""
+    def run_ended(self, facts: RunFacts, ended: EndedRun, steps: Sequence[StepDefinition]) -> None:
+        """A run, which has these steps, became terminal just now by what this process committed."""
 
 
 class _Untraced:
@@ -54,7 +55,7 @@ class _Untraced:
     def step_settled(self, facts: RunFacts, step: StepDefinition, completion: Completion, seconds: float) -> None:
         """Nothing to record."""
 
-    def run_ended(self, facts: RunFacts, ended: EndedRun) -> None:
+    def run_ended(self, facts: RunFacts, ended: EndedRun, steps: Sequence[StepDefinition]) -> None:
         """Nothing to record."""
 
 

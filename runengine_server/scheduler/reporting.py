@@ -35,7 +35,7 @@ class Reporting:
         if not has_ready_steps:
             self._observer.run_completed(facts.run_id, 0)
             if facts.trace is not None:
-                self._tracer.run_ended(facts, _completed_at_once(facts.run))
+                self._tracer.run_ended(facts, _completed_at_once(facts.run), ())
         self._observer.runs_changed([facts.run])
 
     def cache_missed(self, keys: Sequence[CacheKey]) -> None:
@@ -115,7 +115,7 @@ class Reporting:
     def _run_ended(self, context: RunContext, ended: EndedRun) -> None:
         run_id = context.facts.run_id
         if context.facts.trace is not None:
-            self._tracer.run_ended(context.facts, ended)
+            self._tracer.run_ended(context.facts, ended, context.compiled.workflow.steps)
         if ended.status is RunStatus.COMPLETED:
             self._observer.run_completed(run_id, ended.duration_ms)
         elif ended.status is RunStatus.FAILED:

@@ -64,7 +64,8 @@ async def _trace_end(cancel: CancelRuns, run: RunIdentity, now: Run) -> None:
         return
     duration_ms = round((now.completed_at - now.created_at).total_seconds() * 1000)
     ended = EndedRun(run=run.key, status=now.status, duration_ms=duration_ms, failed_step=None, failure=None)
-    cancel.tracer.run_ended(facts, ended)
+    compiled = await cancel.read.workflows.compiled(run.workflow_digest)
+    cancel.tracer.run_ended(facts, ended, compiled.workflow.steps)
 
 
 def _message(status: RunStatus, *, is_ended_here: bool) -> str:

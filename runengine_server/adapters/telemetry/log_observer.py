@@ -3,7 +3,8 @@
 JSON lines carry `timestamp`, `level`, `event`, the fields of the line under their names in it, and the line itself as
 `message`; events are `run_started`, `run_completed`, `run_failed`, `run_cancelled`, `step_started`, `step_completed`,
 `step_skipped`, `step_failed`, `cache_hit` and `cache_miss`, and of the engine itself `database_unavailable`,
-`engine_lost` and `internal_failure`. Payloads, outputs and what a skill's error says are never logged, only its code.
+`engine_lost` and `internal_failure`. Lines about a traced run carry its `trace_id` (docs/tracing.md). Payloads, outputs
+and what a skill's error says are never logged, only its code.
 
 These lines do not go through logging's handlers, because a step has three of them: rendering one takes 1 µs here (3 µs
 as JSON), 25-35 µs there. Their levels are those of the loggers `runengine.run`, `runengine.step`, `runengine.cache` and
@@ -52,6 +53,11 @@ class LogObserver:
         self._clock = clock
         self._is_json = is_json
         self._unavailable_at: float | None = None
+        self._trace_id_of: Callable[[RunId], str | None] = lambda _: None
+
+    def find_traces_by(self, trace_id_of: Callable[[RunId], str | None]) -> None:
+        """JSON lines about a run say its trace from now on."""
+        self._trace_id_of = trace_id_of
 
     def run_started(self, run_id: RunId, workflow_name: str) -> None:
         """See the port."""
@@ -156,6 +162,8 @@ class LogObserver:
         if self._is_json:
             now = self._clock.now()
             rendered = {"timestamp": now, "level": level, "event": event, **fields, "message": line}
+            if (run_id := fields.get("runId")) and (trace_id := self._trace_id_of(RunId(str(run_id)))):
+                rendered["trace_id"] = trace_id
             self._write(orjson.dumps(rendered, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z))
         else:
             self._write(f"{line}\n".encode())

@@ -90,6 +90,7 @@ def _formatter(*, is_json: bool, is_terminal: bool) -> logging.Formatter:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
+        _with_trace,
         _without_secrets,
     ]
     last: list[structlog.types.Processor]
@@ -110,6 +111,14 @@ def _formatter(*, is_json: bool, is_terminal: bool) -> logging.Formatter:
 
 def _json(fields: Mapping[str, Any], **options: Any) -> str:
     return orjson.dumps(fields, default=options.get("default", str), option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _with_trace(logger: Any, method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Say in which trace the record was written, where traces are."""
+    api = sys.modules.get("opentelemetry.trace")
+    if api is not None and (context := api.get_current_span().get_span_context()).is_valid:
+        fields["trace_id"] = f"{context.trace_id:032x}"
+    return fields
 
 
 def _without_secrets(logger: Any, method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

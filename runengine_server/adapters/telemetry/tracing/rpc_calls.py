@@ -1,0 +1,96 @@
+"""Records the gRPC calls of the engine's services."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, Final, cast
+
+import grpc
+from grpc import StatusCode
+from opentelemetry.trace import Span
+
+from runengine_server.adapters.telemetry.tracing.attributes import Attributes
+from runengine_server.adapters.telemetry.tracing.served_calls import ServedCalls, failed
+
+_OURS: Final = "/runengine."
+_SERVERS_FAULT: Final = frozenset(
+    {
+        StatusCode.UNKNOWN,
+        StatusCode.DEADLINE_EXCEEDED,
+        StatusCode.UNIMPLEMENTED,
+        StatusCode.INTERNAL,
+        StatusCode.UNAVAILABLE,
+        StatusCode.DATA_LOSS,
+    }
+)
+_BY_NUMBER: Final = {code.value[0]: code for code in StatusCode}
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler = grpc.RpcMethodHandler
+
+
+class RpcCalls(grpc.aio.ServerInterceptor):
+    """A span around each call; health and reflection have none. Asks for a method's handler once, as the guard does."""
+
+    def __init__(self, calls: ServedCalls) -> None:
+        """Record with these."""
+        self._calls = calls
+        self._traced: dict[str, Handler[Any, Any]] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler[Any, Any] | None:
+        """The handler of a call, with a span around what it does."""
+        method = _text(handler_call_details.method)
+        traced = self._traced.get(method)
+        if traced is not None:
+            return traced
+        handler = await continuation(handler_call_details)
+        if handler is None or not method.startswith(_OURS):
+            return handler
+        self._traced[method] = self._trace(method, handler)
+        return self._traced[method]
+
+    def _trace(self, method: str, handler: Handler[Any, Any]) -> Handler[Any, Any]:
+        name = method.removeprefix("/")
+        service, _, short = name.partition("/")
+        said: Attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": short}
+
+        async def unary(request: object, context: Context) -> object:
+            with self._calls.call(name, _headers(context), said) as span:
+                try:
+                    return await cast("Any", handler.unary_unary)(request, context)
+                finally:
+                    _say_how_it_ended(span, context)
+
+        async def stream(request: object, context: Context) -> AsyncIterator[object]:
+            with self._calls.stream(name, _headers(context), said) as span:
+                try:
+                    async for message in cast("Any", handler.unary_stream)(request, context):
+                        yield message
+                finally:
+                    _say_how_it_ended(span, context)
+
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                cast("Any", stream), handler.request_deserializer, handler.response_serializer
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            cast("Any", unary), handler.request_deserializer, handler.response_serializer
+        )
+
+
+def _say_how_it_ended(span: Span, context: Context) -> None:
+    number = 1 if context.cancelled() else cast("Any", context).code()
+    code = _BY_NUMBER.get(number or 0, StatusCode.UNKNOWN)
+    span.set_attribute("rpc.grpc.status_code", code.value[0])
+    if code in _SERVERS_FAULT:
+        failed(span, code.name)
+
+
+def _headers(context: Context) -> Iterator[tuple[str, str]]:
+    return ((_text(name), _text(value)) for name, value in context.invocation_metadata() or ())
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("latin-1")
