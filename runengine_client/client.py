@@ -10,7 +10,7 @@ from typing import Self, TypeVar, Unpack
 import grpc
 import grpc.aio
 
-from runengine_client import cache, conversion, requests
+from runengine_client import cache, conversion, requests, step_queue
 from runengine_client.cache import CacheEntry, CacheFilter, CacheSelector, CacheStats, Invalidated
 from runengine_client.connection import TARGET_DEFAULT, ConnectionOptions, TlsOptions, TokenSource, open_channel
 from runengine_client.errors import InternalError
@@ -264,6 +264,10 @@ class RunEngineClient:
         """
         request = run_engine_pb2.GetLineageRequest(artifact_id=artifact_id, depth=depth)
         return conversion.lineage(await self._call(self._engine().GetLineage, request))
+
+    async def get_queue(self) -> step_queue.Queue:
+        """How deep the tenant's queue is and how old, and which of its steps are delayed or stuck."""
+        return step_queue.queue_of(await self._call(self._engine().GetQueue, step_queue.REQUEST))
 
     async def create_watch_token(self, run_id: str, *, ttl: requests.Span | None = None) -> WatchToken:
         """A token that reads this run alone, for `ttl` (1 s to 1 h; by default 15 min): for pages, in their URLs."""

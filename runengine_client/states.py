@@ -37,6 +37,17 @@ class StepStatus(StrEnum):
         return self in (StepStatus.COMPLETED, StepStatus.SKIPPED, StepStatus.FAILED, StepStatus.CANCELLED)
 
 
+class QueueState(StrEnum):
+    """Where a step of the queue stands."""
+
+    UNKNOWN = "unknown"
+    READY = "ready"
+    DELAYED = "delayed"
+    WAITING = "waiting"
+    HELD = "held"
+    RUNNING = "running"
+
+
 class TriggerType(StrEnum):
     """How a run came to be."""
 

@@ -17,6 +17,7 @@ from runengine_client.pb.runengine.v1 import workflow_pb2
 from runengine_client.requests import RetryOptions, RunFilter, Span, TriggerOptions, UpdateOptions
 from runengine_client.retry import Backoff
 from runengine_client.states import StepStatus
+from runengine_client.step_queue import Queue
 from runengine_client.types import (
     Accepted,
     Artifact,
@@ -210,6 +211,10 @@ class SyncRunEngineClient:
     def get_lineage(self, artifact_id: str, *, depth: int = 0) -> Lineage:
         """What an artifact was made from, so many generations back; 0 means 10, at most 100."""
         return self._wait_for(lambda: self._client.get_lineage(artifact_id, depth=depth))
+
+    def get_queue(self) -> Queue:
+        """How deep the tenant's queue is and how old, and which of its steps are delayed or stuck."""
+        return self._wait_for(self._client.get_queue)
 
     def create_watch_token(self, run_id: str, *, ttl: Span | None = None) -> WatchToken:
         """A token that reads this run alone, for pages; see `RunEngineClient.create_watch_token`."""

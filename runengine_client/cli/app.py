@@ -11,6 +11,7 @@ from runengine_client.cli import (
     artifact_command,
     exit_codes,
     explanation_commands,
+    queue_command,
     run_commands,
     start_commands,
 )
@@ -143,6 +144,8 @@ app.command(name="list", rich_help_panel=RUNS)(run_commands.list_runs)
 app.command(rich_help_panel=RUNS)(run_commands.steps)
 app.command(rich_help_panel=RUNS)(run_commands.artifacts)
 app.add_typer(artifact_command.artifact_app, name="artifact", rich_help_panel=RUNS)
+app.command(rich_help_panel=RUNS)(queue_command.queue)
+app.command(name="watch-token", rich_help_panel=RUNS)(run_commands.watch_token)
 app.command(rich_help_panel=WHY)(explanation_commands.explain)
 app.command(rich_help_panel=WHY)(explanation_commands.compare)
 app.command(rich_help_panel=WHY)(explanation_commands.lineage)

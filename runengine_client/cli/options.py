@@ -1,6 +1,7 @@
 """Options that several commands share, with their help."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
@@ -8,6 +9,7 @@ import typer
 
 from runengine_client.cli.completion import run_ids
 from runengine_client.states import CacheMode
+from runengine_client.workflow.durations import parse_duration
 
 UNKNOWN = "unknown"
 """What a server may answer that is newer than this client; nobody asks for it."""
@@ -35,6 +37,18 @@ def _parser(kind: type[Choice], choices: list[str]) -> Callable[[str], Choice]:
         return kind(text)
 
     return parse
+
+
+def duration(text: str) -> timedelta:
+    """The duration that an option says, such as 30m.
+
+    Raises:
+        typer.BadParameter: it says none.
+    """
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.", show_default=False, autocompletion=run_ids)]

@@ -1,10 +1,10 @@
-"""The commands on existing runs: watch, get, list, steps, artifacts, cancel."""
+"""The commands on existing runs: watch, get, list, steps, artifacts, watch-token, cancel."""
 
 from typing import Annotated
 
 import typer
 
-from runengine_client.cli import exit_codes, options, tables
+from runengine_client.cli import exit_codes, options, tables, wording
 from runengine_client.cli.completion import run_ids, step_ids, workflow_names
 from runengine_client.cli.follow import follow
 from runengine_client.cli.payload_argument import read_labels
@@ -154,6 +154,32 @@ def artifacts(
             session.show(tables.artifacts_table(found))
         else:
             session.say("no artifacts")
+        return exit_codes.COMPLETED
+
+    session.run(command)
+
+
+def watch_token(
+    context: typer.Context,
+    run_id: options.RunId,
+    valid_for: Annotated[str, typer.Option("--for", help="How long it is valid, 1s to 1h.", show_default=True)] = "15m",
+) -> None:
+    """Print a token that reads this run and nothing else, for a page: `?access_token=` of the run's HTTP resources.
+
+    Example:
+
+      runengine watch-token RUN --for 5m
+    """
+    session = session_of(context)
+    span = options.duration(valid_for)
+
+    async def command(client: RunEngineClient) -> int:
+        created = await client.create_watch_token(run_id, ttl=span)
+        if session.is_data:
+            session.print_data(created)
+        else:
+            session.say(created.token)
+            session.note(f"valid until {wording.moment(created.expires_at)}")
         return exit_codes.COMPLETED
 
     session.run(command)

@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -17,7 +16,6 @@ from runengine_client.handle import RunHandle
 from runengine_client.requests import RetryOptions, RunOptions, TriggerOptions, UpdateOptions
 from runengine_client.states import CacheMode, FailurePolicy
 from runengine_client.types import RebuildPlan
-from runengine_client.workflow.durations import parse_duration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,16 +172,9 @@ def retry(
 
 def _choose(chosen: RunOptions, deadline: str | None, cache_mode: CacheMode | None) -> None:
     if deadline is not None:
-        chosen["deadline"] = _span(deadline)
+        chosen["deadline"] = options.duration(deadline)
     if cache_mode is not None:
         chosen["cache_mode"] = cache_mode
-
-
-def _span(text: str) -> timedelta:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
 
 
 def _run(session: Session, command: _Start) -> None:

@@ -9,6 +9,7 @@ from rich.text import Text
 from runengine_client.cache import CacheEntry, CacheStats
 from runengine_client.cli import wording
 from runengine_client.pb.runengine.v1 import workflow_pb2
+from runengine_client.step_queue import Queue, QueueDepth, QueueDepths, QueuedStep
 from runengine_client.types import Artifact, RebuildPlan, Run, Step
 
 DESCRIPTION_CHARACTERS_MAX = 80
@@ -167,4 +168,33 @@ def cache_stats_table(stats: Iterable[CacheStats]) -> Table:
     for row in stats:
         counts = (row.hot_hits, row.cold_hits, row.joined, row.misses)
         table.add_row(row.workflow_name, row.step_id, *map(str, counts), f"{row.hit_rate:.0%}")
+    return table
+
+
+def queue_table(queue: Queue) -> Table:
+    """How many steps stand where, by skill and in all, each with the age of the oldest."""
+    table = _table("SKILL", "READY", "DELAYED", "WAITING", "HELD", "RUNNING", "STUCK")
+    for skill in queue.skills:
+        table.add_row(skill.skill_id, *_depths(skill.depths))
+    table.add_row("all", *_depths(queue.total))
+    return table
+
+
+def _depths(depths: QueueDepths) -> Iterable[Text]:
+    for depth in (depths.ready, depths.delayed, depths.waiting, depths.held, depths.running):
+        yield Text(_depth(depth))
+    yield Text(_depth(depths.stuck), style="red" if depths.stuck.steps else "")
+
+
+def _depth(depth: QueueDepth) -> str:
+    return f"{depth.steps}, {wording.span(depth.oldest_age)}" if depth.steps else "0"
+
+
+def queued_steps_table(steps: Iterable[QueuedStep]) -> Table:
+    """Steps of the queue, one a line."""
+    table = _table("RUN", "STEP", "SKILL", "STATE", "ATTEMPT", "SINCE", "NEXT ATTEMPT")
+    for step in steps:
+        times = (wording.moment(step.since), wording.moment(step.next_attempt_at))
+        state = wording.status_text(step.state)
+        table.add_row(step.run_id, step.step_id, step.skill_id, state, str(step.attempt), *times)
     return table
