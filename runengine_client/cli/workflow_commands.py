@@ -112,9 +112,9 @@ def get(
 
 
 def _done(is_created: bool, validate_only: bool) -> str:
-    if not is_created:
-        return "already registered"
-    return "can be registered" if validate_only else "registered"
+    if validate_only:
+        return "can be registered"
+    return "registered" if is_created else "already registered"
 
 
 def _document(workflow: workflow_pb2.Workflow) -> dict[str, object]:
