@@ -1,4 +1,4 @@
-"""Opens the channel to a server: address, TLS, token and how fast it reconnects."""
+"""Opens the channel to a server: address, TLS, token, trace context and how fast it reconnects."""
 
 import ipaddress
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,6 +9,7 @@ import grpc
 import grpc.aio
 
 from runengine_client.errors import InvalidArgumentError
+from runengine_client.tracing import current_headers, uses_opentelemetry
 
 TARGET_DEFAULT = "127.0.0.1:50051"
 
@@ -90,8 +91,8 @@ def open_channel(options: ConnectionOptions) -> grpc.aio.Channel:
         arguments.append(("grpc.enable_http_proxy", 0))
     arguments.extend(options.channel_options)
     interceptors: list[grpc.aio.ClientInterceptor] = []
-    if options.token is not None:
-        interceptors = [_UnaryToken(options.token), _StreamToken(options.token)]
+    if options.token is not None or uses_opentelemetry():
+        interceptors = [_UnaryHeaders(options.token), _StreamHeaders(options.token)]
     if options.tls is None:
         return grpc.aio.insecure_channel(options.target, options=arguments, interceptors=interceptors)
     credentials = grpc.ssl_channel_credentials(
@@ -100,18 +101,21 @@ def open_channel(options: ConnectionOptions) -> grpc.aio.Channel:
     return grpc.aio.secure_channel(options.target, credentials, options=arguments, interceptors=interceptors)
 
 
-def _with_token(details: grpc.aio.ClientCallDetails, token: TokenSource) -> grpc.aio.ClientCallDetails:
+def _with_headers(details: grpc.aio.ClientCallDetails, token: TokenSource | None) -> grpc.aio.ClientCallDetails:
     metadata = grpc.aio.Metadata(*(details.metadata or ()))
-    metadata.set_all("authorization", [f"Bearer {token if isinstance(token, str) else token()}"])
+    if token is not None:
+        metadata.set_all("authorization", [f"Bearer {token if isinstance(token, str) else token()}"])
+    for name, value in current_headers().items():
+        metadata.set_all(name, [value])
     return grpc.aio.ClientCallDetails(
         details.method, details.timeout, metadata, details.credentials, details.wait_for_ready
     )
 
 
-class _UnaryToken(grpc.aio.UnaryUnaryClientInterceptor):
-    """Adds the token to unary calls; grpc.aio wants one class per kind of call."""
+class _UnaryHeaders(grpc.aio.UnaryUnaryClientInterceptor):
+    """Adds token and trace context to unary calls; grpc.aio wants one class per kind of call."""
 
-    def __init__(self, token: TokenSource) -> None:
+    def __init__(self, token: TokenSource | None) -> None:
         self._token = token
 
     async def intercept_unary_unary(
@@ -120,14 +124,14 @@ class _UnaryToken(grpc.aio.UnaryUnaryClientInterceptor):
         client_call_details: grpc.aio.ClientCallDetails,
         request: Request,
     ) -> Answer:
-        """The call, with the token."""
-        return await continuation(_with_token(client_call_details, self._token), request)
+        """The call, with its headers."""
+        return await continuation(_with_headers(client_call_details, self._token), request)
 
 
-class _StreamToken(grpc.aio.UnaryStreamClientInterceptor):
-    """Adds the token to watches."""
+class _StreamHeaders(grpc.aio.UnaryStreamClientInterceptor):
+    """Adds token and trace context to watches."""
 
-    def __init__(self, token: TokenSource) -> None:
+    def __init__(self, token: TokenSource | None) -> None:
         self._token = token
 
     async def intercept_unary_stream(
@@ -136,5 +140,5 @@ class _StreamToken(grpc.aio.UnaryStreamClientInterceptor):
         client_call_details: grpc.aio.ClientCallDetails,
         request: Request,
     ) -> Answer:
-        """The call, with the token."""
-        return await continuation(_with_token(client_call_details, self._token), request)
+        """The call, with its headers."""
+        return await continuation(_with_headers(client_call_details, self._token), request)

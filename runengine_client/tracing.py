@@ -6,8 +6,12 @@ takes as long as importing gRPC.
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +21,11 @@ if TYPE_CHECKING:
 
 _OTLP: Final = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 _GROUP: Final = "opentelemetry_traces_exporter"
+
+EXPORT_LAST_S: Final = 3.0
+"""How long the last spans may take to be exported when a process ends."""
+
+_log = logging.getLogger("runengine.tracing")
 
 
 class TracingUnavailableError(ValueError):
@@ -52,15 +61,54 @@ def service_resource(name: str) -> Resource:
     return resource
 
 
+def uses_opentelemetry() -> bool:
+    """Whether anything in this process has spans."""
+    return "opentelemetry.trace" in sys.modules
+
+
 def current_headers() -> Mapping[str, str]:
-    """The headers that continue the current span elsewhere; none where the process does not use OpenTelemetry."""
-    if "opentelemetry.trace" not in sys.modules:
+    """The headers that continue the current span elsewhere; none where there is none."""
+    if not uses_opentelemetry():
         return {}
     from opentelemetry.propagate import inject
 
     headers: dict[str, str] = {}
     inject(headers)
     return headers
+
+
+@contextmanager
+def exporting_spans(service: str) -> Iterator[None]:
+    """This process's spans are exported as OTEL_* ask, under this name unless they give one; 3 s for the last of them.
+
+    A program that has set OpenTelemetry up itself is left alone, and so is one that does not have it.
+    """
+    if not is_configured(os.environ):
+        yield
+        return
+    try:
+        from opentelemetry import trace
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+        exporters = span_exporters(os.environ)
+    except (ImportError, TracingUnavailableError) as problem:
+        _log.warning("Spans are not exported: %s; `pip install runengine[tracing]` has what OTEL_* ask for", problem)
+        yield
+        return
+    if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        yield
+        return
+    provider = TracerProvider(resource=service_resource(service), shutdown_on_exit=False)
+    for exporter in exporters:
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    try:
+        yield
+    finally:
+        last = threading.Thread(target=provider.shutdown, name="last-spans", daemon=True)
+        last.start()
+        last.join(EXPORT_LAST_S)
 
 
 def _exporter(name: str, environ: Mapping[str, str]) -> SpanExporter:
@@ -73,6 +121,5 @@ def _exporter(name: str, environ: Mapping[str, str]) -> SpanExporter:
         exporter: SpanExporter = found.load()()
         return exporter
     raise TracingUnavailableError(
-        f"OTEL_TRACES_EXPORTER: no exporter {name!r} is installed; "
-        "`pip install runengine[server]` has otlp (over gRPC) and console"
+        f"OTEL_TRACES_EXPORTER: no exporter {name!r} is installed; otlp (over gRPC) and console come with RunEngine"
     )

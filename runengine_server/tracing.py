@@ -11,7 +11,13 @@ import anyio.to_thread
 import grpc
 from starlette.types import ASGIApp
 
-from runengine_client.tracing import TracingUnavailableError, is_configured, service_resource, span_exporters
+from runengine_client.tracing import (
+    EXPORT_LAST_S,
+    TracingUnavailableError,
+    is_configured,
+    service_resource,
+    span_exporters,
+)
 from runengine_server.config import ConfigurationError
 from runengine_server.domain.ids import RunId
 from runengine_server.ports.skill_runner import SkillRunner
@@ -19,8 +25,6 @@ from runengine_server.ports.step_times import StepTimesReader
 from runengine_server.ports.tracer import UNTRACED, Tracer
 
 _SERVICE: Final = "runengine"
-_EXPORT_LAST_S: Final = 3.0
-"""How long the last spans may take to be exported when the process ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,5 +91,5 @@ async def tracing(times: StepTimesReader) -> AsyncIterator[Tracing]:
         )
     finally:
         tracer.finish()
-        with anyio.move_on_after(_EXPORT_LAST_S, shield=True):
+        with anyio.move_on_after(EXPORT_LAST_S, shield=True):
             await anyio.to_thread.run_sync(provider.shutdown, abandon_on_cancel=True)

@@ -139,6 +139,7 @@ class CallStream:
             skill,
             remaining_s=_seconds_of(metadata.get(TIMEOUT_METADATA, "")),
             traceparent=metadata.get("traceparent", ""),
+            tracestate=metadata.get("tracestate", ""),
         )
         admission = admit(self._registry, order, skill)
         match admission:
@@ -163,7 +164,7 @@ class CallStream:
         if asked.HasField("request"):
             with contextlib.suppress(RequestRefusedError):
                 skill = skill_of(asked.request, self._skills)
-                self._registry.abandon(read_order(asked.request, skill, remaining_s=0.0, traceparent=""))
+                self._registry.abandon(read_order(asked.request, skill, remaining_s=0.0))
         if heard is not None:
             if LEAVE_METADATA not in asked.metadata:
                 self._registry.abandon(heard.order)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
@@ -18,6 +19,7 @@ _HEARTBEAT_DEFAULT_S: Final = 10.0
 _HEARTBEAT_MIN_S: Final = 0.01
 _TIMEOUT_DEFAULT_S: Final = 60.0
 _RETRY_AFTER_FULL_S: Final = 1.0
+_TRACEPARENT: Final = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 _STATUS_OF: Final = {
     Refusal.STALE_TOKEN: grpc.StatusCode.ABORTED,
@@ -65,7 +67,12 @@ def skill_of(request: skill_runner_pb2.ExecuteRequest, skills: Mapping[str, Skil
 
 
 def read_order(
-    request: skill_runner_pb2.ExecuteRequest, skill: Skill, *, remaining_s: float | None, traceparent: str
+    request: skill_runner_pb2.ExecuteRequest,
+    skill: Skill,
+    *,
+    remaining_s: float | None,
+    traceparent: str = "",
+    tracestate: str = "",
 ) -> CallOrder:
     """The order, checked.
 
@@ -73,7 +80,8 @@ def read_order(
         request: what the engine sent.
         skill: the one asked for.
         remaining_s: seconds left as the transport counts them, None if it does not; right where clocks differ.
-        traceparent: the W3C header, empty without one.
+        traceparent: the header of W3C Trace Context, empty without one; one that is malformed counts as none.
+        tracestate: the header that goes with it.
 
     Raises:
         RequestRefusedError: INVALID_ARGUMENT.
@@ -90,12 +98,14 @@ def read_order(
         value = None
     if not isinstance(value, dict):
         raise _invalid("input_json is not a JSON object")
+    is_traced = _TRACEPARENT.fullmatch(traceparent) is not None
     return CallOrder(
         facts=wire.facts_of(request),
         input=value,
         input_hash=input_hash,
         timeout_s=_timeout_s(request, skill) if remaining_s is None else remaining_s,
-        trace_id=_trace_id(traceparent),
+        traceparent=traceparent if is_traced else "",
+        tracestate=tracestate if is_traced else "",
     )
 
 
@@ -116,8 +126,3 @@ def _timeout_s(request: skill_runner_pb2.ExecuteRequest, skill: Skill) -> float:
         return skill.default_timeout_s or _TIMEOUT_DEFAULT_S
     deadline = request.deadline.seconds + request.deadline.nanos / 1e9
     return float(max(0.0, deadline - datetime.now(UTC).timestamp()))
-
-
-def _trace_id(traceparent: str) -> str:
-    parts = traceparent.split("-")
-    return parts[1] if len(parts) >= 4 else ""

@@ -82,6 +82,7 @@ class SkillRunnerServicer(skill_runner_pb2_grpc.SkillRunnerServiceServicer):
                 skill,
                 remaining_s=context.time_remaining(),
                 traceparent=_metadata(context, "traceparent"),
+                tracestate=_metadata(context, "tracestate"),
             )
             await context.send_initial_metadata(_UNDERSTOOD)
             if _metadata(context, CANCEL_METADATA):

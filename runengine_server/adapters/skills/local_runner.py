@@ -64,6 +64,10 @@ class _LocalCall:
     def artifact_store(self) -> ArtifactFolder:
         return self._folder_of()
 
+    @property
+    def traceparent(self) -> str:
+        return "" if self.facts.trace is None else self.facts.trace.traceparent
+
     def add_artifact(self, artifact: Artifact) -> None:
         self.artifacts.append(artifact)
 
