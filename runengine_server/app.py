@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 
-from runengine_server.adapters.artifacts import ArtifactRootError, RootedArtifactProbe, parse_roots
+from runengine_server.adapters.artifacts import ArtifactRootError, Artifacts, open_artifacts
 from runengine_server.adapters.cache.observed import ObservedOutputCache
 from runengine_server.adapters.cache.shared import SharedOutputCache
 from runengine_server.adapters.cache.tiered import TieredOutputCache
@@ -64,6 +64,7 @@ from runengine_server.scheduler.scheduler import Scheduler
 from runengine_server.service.cache_keys import ManageCache
 from runengine_server.service.cancel_run import CancelRuns
 from runengine_server.service.event_poller import EventPoller
+from runengine_server.service.get_artifact import OpenArtifacts
 from runengine_server.service.progress_board import InMemoryProgressBoard
 from runengine_server.service.queue_overview import QueueOverviews
 from runengine_server.service.register_workflow import Registry
@@ -135,7 +136,8 @@ async def run_engine(
         observer: Observer = ObserverGroup([log, WatcherObserver(signals.hints)])
         cold = PostgresOutputCache(databases.general)
         tiers = await stack.enter_async_context(_tiers(settings, databases.general, cold))
-        cache = VerifiedOutputCache(tiers or cold, _artifact_probe(settings))
+        artifacts = _artifacts(settings)
+        cache = VerifiedOutputCache(tiers or cold, artifacts.probe)
         shared = _Shared(
             store=PostgresRunStore(databases.general),
             workflows=PostgresWorkflowStore(databases.general),
@@ -143,6 +145,7 @@ async def run_engine(
             registry=PostgresEngineRegistry(databases.heartbeats, databases.general),
             progress=SharedProgressBoard(progress, signals.hints.announce_progress),
             cache=cache,
+            artifacts=artifacts,
             planning_cache=SharedOutputCache(cache),
             skills=skills,
             observer=observer,
@@ -219,6 +222,7 @@ class _Shared:
     registry: PostgresEngineRegistry
     progress: SharedProgressBoard
     cache: OutputCache
+    artifacts: Artifacts
     planning_cache: SharedOutputCache
     skills: SkillRunner
     observer: Observer
@@ -270,6 +274,7 @@ def _use_cases(
             signal=signals,
         ),
         read=read,
+        artifacts=OpenArtifacts(read=read, reader=shared.artifacts.reader),
         watchers=AdmitWatchers(
             read=read,
             tokens=SignedWatchTokens(PostgresSigningKeys(databases.general), SystemClock()),
@@ -277,9 +282,7 @@ def _use_cases(
         ),
         watch=WatchRuns(read=read, runs=WatchedRuns(read, shared.events), hints=hub, clock=SystemClock()),
         cancel=CancelRuns(read=read, store=shared.store, signal=signals, observer=shared.observer),
-        registry=Registry(
-            store=shared.workflows, skills=shared.skills, has_artifact_roots=bool(settings.artifact_roots.strip())
-        ),
+        registry=Registry(store=shared.workflows, skills=shared.skills, has_artifact_roots=shared.artifacts.has_roots),
         cache=ManageCache(admin=PostgresCacheAdmin(databases.general), workflows=catalogue),
         queue=queue,
     )
@@ -418,11 +421,11 @@ async def _tiers(
         yield TieredOutputCache(hot, cold)
 
 
-def _artifact_probe(settings: Settings) -> RootedArtifactProbe:
+def _artifacts(settings: Settings) -> Artifacts:
     try:
-        return RootedArtifactProbe(parse_roots(settings.artifact_roots), SystemClock())
+        return open_artifacts(settings.artifact_roots, settings.artifact_store, SystemClock())
     except ArtifactRootError as error:
-        raise ConfigurationError(f"RUNENGINE_ARTIFACT_ROOTS: {error}") from None
+        raise ConfigurationError(f"RUNENGINE_ARTIFACT_ROOTS, RUNENGINE_ARTIFACT_STORE: {error}") from None
 
 
 def _cache_cleanup(settings: Settings, database: Database, observer: Observer) -> CacheCleanup:

@@ -69,8 +69,11 @@ class Settings(BaseSettings):
     ] = ""
     workflow_dir: Annotated[Path | None, Field(description="workflow files that serve every tenant")] = None
 
+    artifact_store: Annotated[
+        str, Field(description="where skills publish, to serve from and clear: file:///directory or s3://bucket/prefix")
+    ] = ""
     artifact_roots: Annotated[
-        str, Field(description="where verifyArtifacts may look, such as file:///srv/artifacts,https://cdn.example/a")
+        str, Field(description="further places to serve and verify from: file:///srv/artifacts,https://cdn.example/a")
     ] = ""
     cache_max_age_days: Annotated[
         float | None, Field(gt=0, le=36_500, description="evict cache entries older than this; unset: never")

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import anyio
 
-from runengine_client.skills.artifact_folder import ArtifactFolder
+from runengine_client.skills.artifact_folder import ArtifactStore
 from runengine_client.skills.call_ledger import CallLedger, LedgerEvent
 from runengine_client.skills.definition import Skill
 from runengine_client.skills.invocation import CallFailed, CallSucceeded
@@ -73,7 +73,7 @@ class CallRegistry:
     def __init__(
         self,
         *,
-        artifact_folder: ArtifactFolder,
+        artifact_store: ArtifactStore,
         ledger: CallLedger,
         replays: ReplayStore,
         tasks: asyncio.TaskGroup,
@@ -83,14 +83,14 @@ class CallRegistry:
         """Start empty.
 
         Args:
-            artifact_folder: where artifacts go.
+            artifact_store: where artifacts go.
             ledger: where calls are recorded.
             replays: where successes are remembered.
             tasks: where calls run; not anyio's, which takes four times as long to start one.
             threads_max: worker threads of all skills together.
             calls_max: calls taken on and not finished, running and waiting.
         """
-        self._artifact_folder = artifact_folder
+        self._artifact_store = artifact_store
         self._ledger = ledger
         self._replays = replays
         self._tasks = tasks
@@ -163,7 +163,7 @@ class CallRegistry:
         call = RunningCall(
             order,
             skill,
-            artifact_folder=self._artifact_folder,
+            artifact_store=self._artifact_store,
             ledger=self._ledger,
             predecessor=self._lingering.get(key),
         )

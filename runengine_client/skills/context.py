@@ -8,15 +8,12 @@ Everything else is the same and never blocks.
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Protocol
 
 import anyio.to_thread
 
-from runengine_client.skills.artifact_folder import Artifact, ArtifactFolder, content_hash_of
+from runengine_client.skills.artifact_folder import Artifact, ArtifactData, ArtifactStore, content_hash_of
 from runengine_client.skills.errors import SkillCancelledError
-
-ArtifactData = bytes | bytearray | memoryview | Path
 
 # Metadata travels inside events, which stay below 64 KiB.
 METADATA_BYTES_MAX = 32 * 1024
@@ -77,7 +74,7 @@ class CallHandle(Protocol):
         """Whether its outcome is of no use any more."""
 
     @property
-    def artifact_folder(self) -> ArtifactFolder:
+    def artifact_store(self) -> ArtifactStore:
         """Where artifacts go."""
 
     def add_artifact(self, artifact: Artifact) -> None:
@@ -185,7 +182,7 @@ class _CallContext:
         sources = tuple(content_hash_of(source) for source in made_from)
         if len(sources) > SOURCES_MAX:
             raise ValueError(f"an artifact is made from at most {SOURCES_MAX} others, not {len(sources)}")
-        stored = self._handle.artifact_folder.store(data, filename=filename)
+        stored = self._handle.artifact_store.store(data, filename=filename)
         artifact = Artifact(
             uri=stored.uri,
             content_hash=stored.content_hash,
@@ -229,8 +226,8 @@ class SkillContext(_CallContext):
         return self._publish(data, filename, media_type, metadata, made_from)
 
     def read(self, artifact: Artifact | Mapping[str, Any]) -> bytes:
-        """The bytes of an artifact from the input, checked against its hash (see `ArtifactFolder.read`)."""
-        return self._handle.artifact_folder.read(artifact)
+        """The bytes of an artifact from the input, checked against its hash (see `ReadableFolders.read`)."""
+        return self._handle.artifact_store.read(artifact)
 
 
 class AsyncSkillContext(_CallContext):
@@ -251,8 +248,8 @@ class AsyncSkillContext(_CallContext):
         return await anyio.to_thread.run_sync(self._publish, data, filename, media_type, metadata, made_from)
 
     async def read(self, artifact: Artifact | Mapping[str, Any]) -> bytes:
-        """The bytes of an artifact from the input, checked against its hash (see `ArtifactFolder.read`)."""
-        return await anyio.to_thread.run_sync(self._handle.artifact_folder.read, artifact)
+        """The bytes of an artifact from the input, checked against its hash (see `ReadableFolders.read`)."""
+        return await anyio.to_thread.run_sync(self._handle.artifact_store.read, artifact)
 
 
 def _check_metadata(metadata: Mapping[str, Any] | None) -> None:

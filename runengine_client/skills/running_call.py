@@ -16,7 +16,7 @@ from typing import Any, Final
 import anyio
 import anyio.to_thread
 
-from runengine_client.skills.artifact_folder import Artifact, ArtifactFolder
+from runengine_client.skills.artifact_folder import Artifact, ArtifactStore
 from runengine_client.skills.call_ledger import CallLedger, LedgerEvent
 from runengine_client.skills.context import AsyncSkillContext, CallFacts, SkillContext
 from runengine_client.skills.definition import Skill
@@ -48,7 +48,7 @@ class RunningCall:
         order: CallOrder,
         skill: Skill,
         *,
-        artifact_folder: ArtifactFolder,
+        artifact_store: ArtifactStore,
         ledger: CallLedger,
         predecessor: "RunningCall | None" = None,
     ) -> None:
@@ -57,7 +57,7 @@ class RunningCall:
         Args:
             order: what to run.
             skill: the function.
-            artifact_folder: where its artifacts go.
+            artifact_store: where its artifacts go.
             ledger: where its start and end are recorded.
             predecessor: a call with the same key that is over, but whose thread still runs; waited for.
         """
@@ -68,7 +68,7 @@ class RunningCall:
         self.outcome: CallOutcome | None = None
         self.is_ended = False
         self.is_function_running = False
-        self._artifact_folder = artifact_folder
+        self._artifact_store = artifact_store
         self._ledger = ledger
         self._predecessor = predecessor
         self._ended: anyio.Event | None = None
@@ -100,9 +100,9 @@ class RunningCall:
         return self._is_cancelled
 
     @property
-    def artifact_folder(self) -> ArtifactFolder:
+    def artifact_store(self) -> ArtifactStore:
         """Where its artifacts go."""
-        return self._artifact_folder
+        return self._artifact_store
 
     def add_artifact(self, artifact: Artifact) -> None:
         """Every listener will be sent the artifact."""

@@ -1,4 +1,4 @@
-"""Serves skills over gRPC: one process, one address, one artifact folder."""
+"""Serves skills over gRPC: one process, one address, one place for artifacts."""
 
 import asyncio
 import importlib.util
@@ -16,7 +16,7 @@ import anyio
 import grpc
 
 from runengine_client.pb.runengine.v1 import skill_runner_pb2, skill_runner_pb2_grpc
-from runengine_client.skills.artifact_folder import ArtifactFolder
+from runengine_client.skills.artifact_place import open_artifact_store
 from runengine_client.skills.call_ledger import CallLedger
 from runengine_client.skills.call_registry import CallRegistry
 from runengine_client.skills.definition import Skill
@@ -70,7 +70,8 @@ class SkillServer:
         skills: Iterable[Skill],
         *,
         address: str,
-        artifact_dir: str | os.PathLike[str],
+        artifact_dir: str | os.PathLike[str] | None = None,
+        artifact_store: str | None = None,
         readable_dirs: Sequence[str | os.PathLike[str]] = (),
         token: str | None = None,
         credentials: grpc.ServerCredentials | None = None,
@@ -85,6 +86,7 @@ class SkillServer:
             skills: what it runs; ids must differ.
             address: `host:port` (port 0 takes a free one) or `unix:/path`.
             artifact_dir: where artifacts go; made if it is not there.
+            artifact_store: where they go instead: `file:///directory` or `s3://bucket/prefix` (needs obstore).
             readable_dirs: further folders that skills may read artifacts from.
             token: the bearer token engines must show; None admits everybody.
             credentials: TLS; None is plaintext.
@@ -94,7 +96,8 @@ class SkillServer:
             has_reflection: whether to offer gRPC reflection (needs grpcio-reflection).
 
         Raises:
-            ValueError: two skills share an id, or the address is public without TLS and a token.
+            ValueError: two skills share an id, the address is public without TLS and a token, or artifacts can go
+                nowhere.
         """
         self._skills = _by_id(skills)
         if not (is_plaintext_allowed or (credentials and token) or _is_local(address)):
@@ -105,7 +108,9 @@ class SkillServer:
         self._limits = limits or SkillServerLimits()
         self._has_reflection = has_reflection
         self.worker_id = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self.artifact_folder = ArtifactFolder(artifact_dir, readable_roots=readable_dirs)
+        self.artifact_store = open_artifact_store(
+            artifact_dir=artifact_dir, artifact_store=artifact_store, readable_dirs=readable_dirs
+        )
         self.ledger = CallLedger(self.worker_id, ledger_path)
         self.address = address
         self._calls: asyncio.Task[None] | None = None
@@ -184,7 +189,7 @@ class SkillServer:
         limits = self._limits
         async with asyncio.TaskGroup() as tasks:
             self._registry = CallRegistry(
-                artifact_folder=self.artifact_folder,
+                artifact_store=self.artifact_store,
                 ledger=self.ledger,
                 replays=ReplayStore(
                     count_max=limits.replay_count_max, bytes_max=limits.replay_bytes_max, ttl_s=limits.replay_ttl_s
@@ -218,7 +223,8 @@ def serve_skills(
     skills: Iterable[Skill],
     *,
     address: str,
-    artifact_dir: str | os.PathLike[str],
+    artifact_dir: str | os.PathLike[str] | None = None,
+    artifact_store: str | None = None,
     token: str | None = None,
     is_plaintext_allowed: bool = False,
     limits: SkillServerLimits | None = None,
@@ -231,6 +237,7 @@ def serve_skills(
         skills: what to run.
         address: `host:port` (port 0 takes a free one) or `unix:/path`.
         artifact_dir: where artifacts go.
+        artifact_store: where they go instead: `file:///directory` or `s3://bucket/prefix` (needs obstore).
         token: the bearer token engines must show; None admits everybody.
         is_plaintext_allowed: whether an address that is not loopback may go without TLS and token.
         limits: bounds and waits; None takes the defaults.
@@ -241,6 +248,7 @@ def serve_skills(
         skills,
         address=address,
         artifact_dir=artifact_dir,
+        artifact_store=artifact_store,
         token=token,
         is_plaintext_allowed=is_plaintext_allowed,
         limits=limits,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from runengine_server.domain.artifact import Artifact
-from runengine_server.domain.ids import Place, Tenant, WorkflowDigest
+from runengine_server.domain.ids import Place, RunId, Tenant, WorkflowDigest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,9 @@ class LineageReader(Protocol):
 
     async def artifact(self, tenant: Tenant, artifact_id: str) -> MadeArtifact | None:
         """The tenant's artifact of that id (a UUID); None also for another tenant's."""
+
+    async def is_shown(self, tenant: Tenant, run_id: RunId, place: Place) -> bool:
+        """Whether the tenant's run lists what that step made: it is its own, or the run reuses it."""
 
     async def artifacts_of(self, tenant: Tenant, places: Sequence[Place], limit: int) -> Sequence[MadeArtifact]:
         """What these steps made, in order of place and ordinal, at most `limit`."""

@@ -1,15 +1,14 @@
 """Where an artifact comes from: what its step read and says it was made from, generation by generation."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from uuid import UUID
 
 from runengine_server.domain.artifact import Artifact
 from runengine_server.domain.caller import Caller, Scope
-from runengine_server.domain.errors import FieldViolation, InvalidError, NotFoundError
-from runengine_server.domain.ids import Place, StepId, Tenant, WorkflowDigest
+from runengine_server.domain.errors import FieldViolation, InvalidError
+from runengine_server.domain.ids import Place, Tenant, WorkflowDigest
 from runengine_server.domain.lineage import Lineage, LineageEdge
 from runengine_server.ports.lineage_reader import MadeArtifact
+from runengine_server.service.artifact_lookup import find_artifact, named_artifact
 from runengine_server.service.authorization import require
 from runengine_server.service.message_size import artifact_bytes
 from runengine_server.service.run_lookup import ReadRuns
@@ -45,9 +44,7 @@ async def get_lineage(read: ReadRuns, caller: Caller, artifact_id: str, depth: i
     if depth < 0:
         violation = FieldViolation(field="depth", description="0 (which means 10) or more")
         raise InvalidError("VALIDATION_FAILED", f"depth is {depth}; send 0 or more", violations=[violation])
-    made = await read.lineage.artifact(caller.tenant, _uuid(artifact_id))
-    if made is None:
-        raise _artifact_not_found(artifact_id)
+    made = await find_artifact(read, caller.tenant, artifact_id)
     tree = _Tree(read, caller.tenant)
     generation = await tree.add([made])
     for _ in range(min(depth or DEPTH_DEFAULT, DEPTH_MAX)):
@@ -78,7 +75,7 @@ class _Tree:
         for made in found:
             if made.artifact.id in self._artifacts:
                 continue
-            artifact = replace(made.artifact, step_id=await self._step_id(made))
+            artifact = await named_artifact(self._read, made)
             self._bytes += artifact_bytes(artifact)
             if len(self._artifacts) >= ARTIFACTS_MAX or self._bytes > ARTIFACTS_BYTES_MAX:
                 break
@@ -153,28 +150,7 @@ class _Tree:
         compiled = await self._read.workflows.compiled(digest)
         return [(run, read) for read in compiled.reads[number]]
 
-    async def _step_id(self, made: MadeArtifact) -> StepId:
-        if made.workflow_digest is None:
-            return made.artifact.step_id
-        compiled = await self._read.workflows.compiled(made.workflow_digest)
-        return compiled.workflow.steps[made.place[1]].step_id
-
 
 def _is_made_from(made: MadeArtifact, sibling: MadeArtifact) -> bool:
     """True when an artifact names an earlier one of its own step by its content."""
     return sibling.ordinal < made.ordinal and sibling.artifact.produced.content_hash in made.artifact.produced.made_from
-
-
-def _uuid(artifact_id: str) -> str:
-    try:
-        return str(UUID(artifact_id))
-    except ValueError:
-        raise _artifact_not_found(artifact_id) from None
-
-
-def _artifact_not_found(artifact_id: str) -> NotFoundError:
-    return NotFoundError(
-        "ARTIFACT_NOT_FOUND",
-        f"there is no artifact {artifact_id[:64]!r}; ListArtifacts shows a run's artifacts with their ids",
-        metadata={"artifactId": artifact_id[:64]},
-    )

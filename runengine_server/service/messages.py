@@ -13,6 +13,7 @@ from runengine_server.domain.plan import RebuildPlan
 from runengine_server.domain.run import Run, Step
 from runengine_server.domain.states import CacheMode, FailurePolicy, RunStatus, StepStatus, TriggerType
 from runengine_server.domain.workflow import Workflow
+from runengine_server.ports.artifact_store import ArtifactBytes, BytesElsewhere
 from runengine_server.ports.cache_admin import FiledEntry
 
 
@@ -237,6 +238,14 @@ class CacheStats:
         """Answers that saved an execution per question, 0 … 1; 0 without any."""
         served = self.hot_hits + self.cold_hits + self.joined
         return served / (served + self.misses) if served else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactContent:
+    """An artifact and its bytes, or where they can be had."""
+
+    artifact: Artifact
+    found: ArtifactBytes | BytesElsewhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

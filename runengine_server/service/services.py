@@ -3,12 +3,14 @@
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from runengine_server.domain.artifact import Artifact
 from runengine_server.domain.caller import Caller
 from runengine_server.domain.lineage import Lineage
 from runengine_server.domain.run import Run
 from runengine_server.domain.workflow import Workflow
 from runengine_server.ports.cache_admin import FiledEntry, MatchingEntries
 from runengine_server.service.messages import (
+    ArtifactContent,
     ArtifactPage,
     CacheEntryPage,
     CacheStats,
@@ -61,6 +63,12 @@ class Services(Protocol):
 
     async def list_artifacts(self, caller: Caller, request: ListArtifactsRequest) -> ArtifactPage:
         """Read a run's artifacts, those of reused steps included."""
+
+    async def get_artifact(self, caller: Caller, artifact_id: str) -> Artifact:
+        """Read one artifact."""
+
+    async def open_artifact(self, caller: Caller, artifact_id: str) -> ArtifactContent:
+        """Read one artifact and open its bytes."""
 
     async def explain_step(self, caller: Caller, run_id: str, step_id: str) -> StepExplanation:
         """Say why a step is as it is."""

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from runengine_server.domain.artifact import Artifact
 from runengine_server.domain.caller import Caller
 from runengine_server.domain.lineage import Lineage
 from runengine_server.domain.run import Run
@@ -12,6 +13,7 @@ from runengine_server.service.cache_keys import ManageCache
 from runengine_server.service.cancel_run import CancelRuns, cancel_run
 from runengine_server.service.compare_runs import compare_runs
 from runengine_server.service.explain_step import explain_step
+from runengine_server.service.get_artifact import OpenArtifacts, get_artifact, open_artifact
 from runengine_server.service.get_cache_entry import get_cache_entry
 from runengine_server.service.get_cache_stats import get_cache_stats
 from runengine_server.service.get_lineage import get_lineage
@@ -25,6 +27,7 @@ from runengine_server.service.list_runs import list_runs
 from runengine_server.service.list_steps import list_steps
 from runengine_server.service.list_workflows import list_workflows
 from runengine_server.service.messages import (
+    ArtifactContent,
     ArtifactPage,
     CacheEntryPage,
     CacheStats,
@@ -67,6 +70,7 @@ class UseCases:
     read: ReadRuns
     watch: WatchRuns
     watchers: AdmitWatchers
+    artifacts: OpenArtifacts
     cancel: CancelRuns
     registry: Registry
     cache: ManageCache
@@ -103,6 +107,14 @@ class UseCases:
     async def list_artifacts(self, caller: Caller, request: ListArtifactsRequest) -> ArtifactPage:
         """See service/list_artifacts.py."""
         return await list_artifacts(self.read, caller, request)
+
+    async def get_artifact(self, caller: Caller, artifact_id: str) -> Artifact:
+        """See service/get_artifact.py."""
+        return await get_artifact(self.artifacts, caller, artifact_id)
+
+    async def open_artifact(self, caller: Caller, artifact_id: str) -> ArtifactContent:
+        """See service/get_artifact.py."""
+        return await open_artifact(self.artifacts, caller, artifact_id)
 
     async def explain_step(self, caller: Caller, run_id: str, step_id: str) -> StepExplanation:
         """See service/explain_step.py."""

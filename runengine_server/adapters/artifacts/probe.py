@@ -10,8 +10,10 @@ from urllib.parse import SplitResult
 import anyio
 import anyio.to_thread
 
+from runengine_server.adapters.artifacts.bucket import BucketStore
 from runengine_server.adapters.artifacts.roots import ArtifactRoot, split_uri
 from runengine_server.adapters.breaker import CircuitBreaker
+from runengine_server.domain.errors import UnavailableError
 from runengine_server.ports.clock import Clock
 
 _log = logging.getLogger("runengine.artifacts")
@@ -44,13 +46,17 @@ class RootedArtifactProbe:
     A file is gone when its root is there and it is not. A server says so with 404 or 410; redirects are not followed.
     """
 
-    def __init__(self, roots: Sequence[ArtifactRoot], clock: Clock, settings: ProbeSettings | None = None) -> None:
-        """Probe below `roots` only."""
+    def __init__(
+        self,
+        roots: Sequence[ArtifactRoot],
+        clock: Clock,
+        settings: ProbeSettings | None = None,
+        bucket: BucketStore | None = None,
+    ) -> None:
+        """Probe below `roots` and in the bucket only."""
         self._settings = settings or ProbeSettings()
-        self._roots = [
-            (root, CircuitBreaker(clock, failures_max=self._settings.failures_max, open_s=self._settings.open_s))
-            for root in roots
-        ]
+        self._roots = [(root, self._breaker(clock)) for root in roots]
+        self._bucket = None if bucket is None else (bucket, self._breaker(clock))
         self._slots = anyio.Semaphore(self._settings.probes_max)
         self._threads = anyio.CapacityLimiter(self._settings.probes_max)
 
@@ -60,14 +66,27 @@ class RootedArtifactProbe:
         with anyio.move_on_after(self._settings.batch_s_max):
             async with anyio.create_task_group() as probes:
                 for text in dict.fromkeys(uris):
-                    uri = split_uri(text)
-                    known = next(((r, b) for r, b in self._roots if uri is not None and r.holds(uri)), None)
-                    if uri is not None and known is not None:
-                        probes.start_soon(self._probe, text, uri, *known, found)
+                    place = self._place(text)
+                    if place is not None:
+                        probes.start_soon(self._probe, text, *place, found)
         return frozenset(found)
 
+    def _breaker(self, clock: Clock) -> CircuitBreaker:
+        return CircuitBreaker(clock, failures_max=self._settings.failures_max, open_s=self._settings.open_s)
+
+    def _place(self, text: str) -> tuple[Callable[[], bool], CircuitBreaker, str] | None:
+        """How to ask whether it is gone, the breaker of where it lies, and that place's name; None for elsewhere."""
+        if self._bucket is not None and self._bucket[0].holds(text):
+            bucket, breaker = self._bucket
+            return partial(bucket.is_gone, text), breaker, "the artifact store"
+        uri = split_uri(text)
+        for root, breaker in self._roots:
+            if uri is not None and root.holds(uri):
+                return self._question(root, uri), breaker, f"{root.scheme}://{root.host}{root.path}"
+        return None
+
     async def _probe(
-        self, text: str, uri: SplitResult, root: ArtifactRoot, breaker: CircuitBreaker, found: set[str]
+        self, text: str, question: Callable[[], bool], breaker: CircuitBreaker, place: str, found: set[str]
     ) -> None:
         async with self._slots:
             if not breaker.admits():
@@ -75,21 +94,17 @@ class RootedArtifactProbe:
             is_told = False
             try:
                 with anyio.fail_after(self._settings.timeout_s):
-                    is_gone = await anyio.to_thread.run_sync(
-                        self._question(root, uri), abandon_on_cancel=True, limiter=self._threads
-                    )
+                    is_gone = await anyio.to_thread.run_sync(question, abandon_on_cancel=True, limiter=self._threads)
                 is_told = True
                 if is_gone:
                     found.add(text)
-            except (OSError, HTTPException, ValueError) as error:  # TimeoutError is an OSError
+            except (OSError, HTTPException, UnavailableError, ValueError) as error:  # TimeoutError is an OSError
                 _log.debug("[RunEngine] Artifact probe failed: error=%s", type(error).__name__)
             finally:
                 if is_told:
                     breaker.succeeded()
                 elif breaker.failed():
-                    _log.warning(
-                        "[RunEngine] Artifact probes stopped: root=%s://%s%s", root.scheme, root.host, root.path
-                    )
+                    _log.warning("[RunEngine] Artifact probes stopped: root=%s", place)
 
     def _question(self, root: ArtifactRoot, uri: SplitResult) -> Callable[[], bool]:
         if root.scheme == "file":

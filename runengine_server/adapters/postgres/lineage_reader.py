@@ -25,6 +25,10 @@ class PostgresLineageReader:
         row = await self._database.fetchrow(sql("lineage_artifact_find"), artifact_id, tenant)
         return None if row is None else _made_artifact(row)
 
+    async def is_shown(self, tenant: Tenant, run_id: RunId, place: Place) -> bool:
+        """See the port."""
+        return bool(await self._database.fetchval(sql("lineage_shown_find"), run_id, tenant, *place))
+
     async def artifacts_of(self, tenant: Tenant, places: Sequence[Place], limit: int) -> Sequence[MadeArtifact]:
         """See the port."""
         found = await self._database.fetch(sql("lineage_artifacts_list"), *_columns(places), tenant, limit)

@@ -7,14 +7,14 @@ from runengine_server.adapters.postgres.database import Database
 from runengine_server.adapters.postgres.queries import sql
 from runengine_server.ports.watch_tokens import SigningKey
 
-PERIOD_S = 30 * 24 * 3600.0
+PERIOD_S = 30 * 24 * 3600
 """So long a key signs. The one before stays valid meanwhile: far longer than any token is."""
 
 
 class PostgresSigningKeys:
     """SigningKeys on PostgreSQL."""
 
-    def __init__(self, database: Database, *, period_s: float = PERIOD_S) -> None:
+    def __init__(self, database: Database, *, period_s: int = PERIOD_S) -> None:
         """Use connections of `database`; make a new key every `period_s` seconds."""
         self._database = database
         self._period_s = period_s

@@ -25,7 +25,7 @@ CAMPAIGN = Path(__file__).parents[3] / "examples" / "campaign"
 class Call:
     """A skill's call: keeps what was published, forgets progress."""
 
-    artifact_folder: ArtifactFolder
+    artifact_store: ArtifactFolder
     facts: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(step_id="step"))
     deadline: datetime = datetime(2100, 1, 1, tzinfo=UTC)
     is_cancelled: bool = False

@@ -14,7 +14,7 @@ BY_ID = {skill.skill_id: skill for skill in SKILLS}
 
 def _context(folder: Path, fractions: list[float]) -> SkillContext:
     handle: Any = SimpleNamespace(
-        artifact_folder=ArtifactFolder(folder),
+        artifact_store=ArtifactFolder(folder),
         is_cancelled=False,
         add_artifact=lambda artifact: None,
         report_progress=lambda fraction, message, reported_at: fractions.append(fraction),

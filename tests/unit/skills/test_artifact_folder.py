@@ -2,10 +2,16 @@
 
 import hashlib
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from runengine_client.skills import Artifact, ArtifactFolder, SkillError
+from runengine_client.skills.artifact_folder import StoredArtifact
+
+
+def _path(stored: StoredArtifact) -> Path:
+    return Path(unquote(urlsplit(stored.uri).path))
 
 
 def _artifact(path: Path, data: bytes) -> Artifact:
@@ -20,9 +26,9 @@ def test_equal_content_takes_its_space_once(tmp_path: Path) -> None:
     again = folder.store(b"same", filename="a.txt")
     other = folder.store(b"same", filename="b.txt")
     assert first == again
-    assert first.path.stat().st_ino == other.path.stat().st_ino
+    assert _path(first).stat().st_ino == _path(other).stat().st_ino
     digest = hashlib.sha256(b"same").hexdigest()
-    assert first.path == tmp_path / "sha256" / digest[:2] / digest[2:] / "a.txt"
+    assert _path(first) == tmp_path / "sha256" / digest[:2] / digest[2:] / "a.txt"
     assert list((tmp_path / "incoming").iterdir()) == []
 
 
@@ -31,11 +37,11 @@ def test_files_are_copied_by_path(tmp_path: Path) -> None:
     source = tmp_path / "source.bin"
     source.write_bytes(b"x" * 3_000_000)
     stored = ArtifactFolder(tmp_path / "store").store(source, filename="copy.bin")
-    assert stored.path.read_bytes() == source.read_bytes()
+    assert _path(stored).read_bytes() == source.read_bytes()
     assert stored.content_hash == hashlib.sha256(source.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("filename", ["", ".", "..", "a/b", "a\\b", "/etc/passwd", "nul\0", "x" * 256])
+@pytest.mark.parametrize("filename", ["", ".", "..", "a/b", "a\\b", "/etc/passwd", "nul\0", "two\nlines", "x" * 256])
 def test_filename_cannot_leave_the_folder(tmp_path: Path, filename: str) -> None:
     """Only a single path component is a filename."""
     with pytest.raises(ValueError, match="one path component"):
@@ -62,12 +68,12 @@ def test_changed_and_missing_bytes_are_noticed(tmp_path: Path) -> None:
     """What is read has the hash it was published with."""
     folder = ArtifactFolder(tmp_path)
     stored = folder.store(b"good", filename="a b%.txt")
-    artifact = _artifact(stored.path, b"good")
+    artifact = _artifact(_path(stored), b"good")
     assert folder.read(artifact.as_json()) == b"good"
-    stored.path.write_bytes(b"evil")
+    _path(stored).write_bytes(b"evil")
     with pytest.raises(SkillError, match="do not match"):
         folder.read(artifact)
-    stored.path.unlink()
+    _path(stored).unlink()
     with pytest.raises(SkillError, match="cannot be read"):
         folder.read(artifact)
 

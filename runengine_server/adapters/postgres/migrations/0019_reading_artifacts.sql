@@ -11,12 +11,12 @@ CREATE TABLE watch_keys (
 COMMENT ON TABLE watch_keys IS
     'Secrets that watch tokens are signed with. Deleting them all ends every watch token within a minute.';
 
-CREATE FUNCTION watch_keys_ensure(p_secret bytea, p_period_s double precision)
+CREATE FUNCTION watch_keys_ensure(p_secret bytea, p_period_s integer)
 RETURNS TABLE (key integer, secret bytea)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 -- The two newest keys, newest first. Where the newest is older than p_period_s, or there is none, p_secret becomes a key
--- and the third goes: of engines that find so at the same time the first one's secret counts.
+-- (null: none does) and the third goes: of engines that find so at the same time the first one's secret counts.
 BEGIN
     IF NOT EXISTS (
         SELECT FROM watch_keys AS k WHERE k.created_at > clock_timestamp() - p_period_s * interval '1 second'
@@ -24,7 +24,7 @@ BEGIN
         PERFORM pg_advisory_xact_lock(hashtext('runengine watch keys'));
         INSERT INTO watch_keys (secret)
         SELECT p_secret
-        WHERE NOT EXISTS (
+        WHERE p_secret IS NOT NULL AND NOT EXISTS (
             SELECT FROM watch_keys AS k WHERE k.created_at > clock_timestamp() - p_period_s * interval '1 second'
         );
         DELETE FROM watch_keys AS k

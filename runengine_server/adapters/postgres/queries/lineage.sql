@@ -30,3 +30,12 @@ FROM unnest($1::bigint[], $2::smallint[]) AS p (run, step)
 JOIN step_results AS s ON s.run = p.run AND s.step = p.step
 LEFT JOIN runs AS r ON r.run = s.producer_run
 WHERE s.status IN (4, 5)
+
+-- name: lineage_shown_find
+-- True when a tenant's run has a completed or skipped step whose output is that of the step ($3, $4): as it lists artifacts.
+SELECT true
+FROM runs AS r
+JOIN step_results AS s ON s.run = r.run
+WHERE r.id = $1::uuid AND r.tenant = $2::text AND s.producer_run = $3::bigint AND s.producer_step = $4::smallint
+    AND s.status IN (4, 5)
+LIMIT 1
