@@ -299,9 +299,11 @@ async def memory_subject() -> AsyncIterator[Subject]:
 
 
 @asynccontextmanager
-async def postgres_subject(database_url: str) -> AsyncIterator[Subject]:
-    """The implementation on PostgreSQL, in an empty database."""
-    async with open_database(database_url, connections_max=4, settings=PINNED_PLANS) as database:
+async def postgres_subject(database_url: str, settings: Mapping[str, str] | None = None) -> AsyncIterator[Subject]:
+    """The implementation on PostgreSQL, in an empty database; `settings` go on top of the scheduler's."""
+    async with open_database(
+        database_url, connections_max=4, settings={**PINNED_PLANS, **(settings or {})}
+    ) as database:
         store = PostgresRunStore(database)
         subject = Subject(
             store=store,

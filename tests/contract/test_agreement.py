@@ -1,11 +1,13 @@
 """Memory and PostgreSQL do the same, turn for turn and event for event, through random histories of runs."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from random import Random
+from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from runengine_server.domain.cache import CacheFlight, CacheMiss, Claimant, FlightId
@@ -192,11 +194,35 @@ class Pair:
         }
 
 
+class FirstOnes(Random):
+    """Draws no lots: whoever is first wins."""
+
+    def sample(self, population: Sequence[Any], k: int, *, counts: object = None) -> list[Any]:
+        return list(population[:k])
+
+
+@pytest.fixture
+async def certain(database_url: str) -> AsyncIterator[Mapping[str, str]]:
+    """Settings of connections to a database that draws no lots either."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(
+            "CREATE SCHEMA certain;"
+            " CREATE FUNCTION certain.random() RETURNS float8 LANGUAGE sql AS 'SELECT 0.0::float8'"
+        )
+        yield {"search_path": "certain, public, pg_catalog"}
+        await connection.execute("DROP SCHEMA certain CASCADE")
+    finally:
+        await connection.close()
+
+
 @pytest.mark.parametrize("seed", range(SEEDS))
-async def test_both_do_the_same(database_url: str, seed: int) -> None:
+async def test_both_do_the_same(database_url: str, certain: Mapping[str, str], seed: int) -> None:
     """Random runs, completions of every kind, stale ones, cancels, deaths and retirements have one outcome."""
     random = Random(f"agreement {seed}")
-    async with memory_subject() as memory, postgres_subject(database_url) as postgres:
+    async with memory_subject() as memory, postgres_subject(database_url, certain) as postgres:
+        assert memory.tables is not None
+        memory.tables.lots = FirstOnes()
         pair = Pair(memory, postgres)
         for _ in range(TURNS):
             await _step(pair, random)

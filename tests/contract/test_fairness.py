@@ -1,4 +1,4 @@
-"""Who is leased next: tenants by turns, a tenant's own steps by priority and age, in memory and on PostgreSQL."""
+"""Who is leased next: tenants by turns, then priority, then runs by turns; in memory and on PostgreSQL."""
 
 from collections import Counter
 
@@ -59,15 +59,57 @@ async def test_who_leases_its_own_dependents_leaves_room(subject: Subject) -> No
     assert Counter(lease.run for lease in turn.leases) == {run: 3, quiet: 1}
 
 
-async def test_a_wide_run_does_not_starve_an_older_one(subject: Subject) -> None:
-    """What a run unlocks takes half of a turn while an older run of the tenant waits; else the older goes first."""
+async def test_what_a_run_unlocks_leaves_room_for_another(subject: Subject) -> None:
+    """What a run unlocks takes half of a turn while another run waits, which gets its part of the rest."""
     run = await subject.create(fan_out(50))
     (root,) = (await subject.tick()).leases
-    older = await subject.create(wide(10))
-    turn = await subject.tick(subject.executed(root), capacity=6)
-    assert Counter(lease.run for lease in turn.leases) == {run: 3, older: 3}
-    turn = await subject.tick(capacity=7)
-    assert Counter(lease.run for lease in turn.leases) == {older: 7}
+    other = await subject.create(wide(10))
+    turn = await subject.tick(subject.executed(root), capacity=8)
+    assert Counter(lease.run for lease in turn.leases) == {run: 6, other: 2}
+    turn = await subject.tick(capacity=8)
+    assert Counter(lease.run for lease in turn.leases) == {run: 4, other: 4}
+
+
+async def test_a_small_run_is_leased_beside_a_wide_one(subject: Subject) -> None:
+    """However many steps of an older run wait, a newer one gets its part of the next turn, and no more."""
+    old = await subject.create(wide(1000))
+    assert len((await subject.tick(capacity=10)).leases) == 10, "alone it gets everything"
+    new = await subject.create(wide(3))
+    turn = await subject.tick(capacity=4)
+    assert Counter(lease.run for lease in turn.leases) == {old: 2, new: 2}
+    turn = await subject.tick(capacity=10)
+    assert Counter(lease.run for lease in turn.leases) == {old: 9, new: 1}
+    assert turn.next_available_s == 0
+    assert [lease.step for lease in turn.leases if lease.run == old] == list(range(12, 21)), "the longest ready first"
+
+
+async def test_single_slots_go_to_runs_by_lot(subject: Subject) -> None:
+    """Where fewer steps can be leased than there are runs, each run still comes up soon."""
+    runs = {await subject.create(wide(100)) for _ in range(3)}
+    assert {(await subject.tick(capacity=1)).leases[0].run for _ in range(60)} == runs
+
+
+async def test_of_many_runs_the_oldest_and_newest_share(subject: Subject) -> None:
+    """Where very many runs wait the oldest and the newest get equal parts, and readiness orders what is left."""
+    runs = [await subject.create(wide(5)) for _ in range(40)]
+    leased = Counter(lease.run for lease in (await subject.tick(capacity=40)).leases)
+    assert all(leased[run] >= 1 for run in [*runs[:16], *runs[-16:]])
+    assert leased[runs[0]] == 5
+    assert leased.total() == 40
+
+
+async def test_a_run_that_only_waits_takes_no_part(subject: Subject) -> None:
+    """Steps that are delayed leave the turn to other runs, and say when to come again."""
+    delayed = await subject.create(wide(2))
+    one, two = (await subject.tick()).leases
+    await subject.tick(attempt_failed(one, delay_ms=60_000), attempt_failed(two, delay_ms=60_000), capacity=0)
+    busy = [await subject.create(wide(20)), await subject.create(wide(20))]
+    turn = await subject.tick(capacity=10)
+    assert Counter(lease.run for lease in turn.leases) == dict.fromkeys(busy, 5)
+    turn = await subject.tick(capacity=100)
+    assert delayed not in {lease.run for lease in turn.leases}
+    assert turn.next_available_s is not None
+    assert 50 < turn.next_available_s <= 60
 
 
 async def test_delays_of_one_tenant_hide_nothing(subject: Subject) -> None:

@@ -7,6 +7,7 @@ tests/contract/test_step_queue.py. One event loop, no awaits: every operation is
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from random import Random
 
 from runengine_server.adapters.memory.queued_steps import Flights, QueuedStep
 from runengine_server.domain.artifact import ProducedArtifact
@@ -135,7 +136,7 @@ class MemoryTables:
         self.by_id: dict[RunId, RunKey] = {}
         self.queue: dict[Place, QueuedStep] = {}
         self.flights = Flights(self.queue)
-        self.picks = 0
+        self.lots = Random(0)
         self.results: dict[Place, StepResult] = {}
         self.outputs: dict[Place, bytes] = {}
         self.artifacts: dict[Place, tuple[ProducedArtifact, ...]] = {}

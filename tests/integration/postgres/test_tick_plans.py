@@ -139,6 +139,22 @@ async def test_a_tick_reads_by_index(driven: HandDriven, is_analysed: bool) -> N
         assert not database.scanned()
 
 
+@pytest.mark.parametrize("is_analysed", [False, True])
+async def test_runs_are_dealt_by_index(driven: HandDriven, is_analysed: bool) -> None:
+    """Whom to lease next is found by probes, from run to run, whatever the statistics say: not by what waits."""
+    for request in ("a", "b", "c"):
+        await driven.started(wide(500), CreateOptions(request_id=request))
+    if is_analysed:
+        await driven.database.fetch("ANALYZE")
+    async with explained(driven.url, PINNED_PLANS) as database:
+        assert len((await PostgresStepQueue(database).tick(await driven.engine(), [], 10)).leases) == 10
+        (plan,) = (plan for plan in database.plans if "WITH RECURSIVE oldest" in plan)
+        assert plan.count("using step_queue_runs on step_queue") == 4
+        assert plan.count("on step_queue") == 4
+        assert plan.count("Sort Key") == 1, "only the lot is sorted"
+        assert "(run = c.run) AND (available_at <= " in plan
+
+
 async def test_housekeeping_reads_by_index(driven: HandDriven) -> None:
     """Reaping and deadlines, on connections that plan freely, scan nothing that grows with history."""
     await driven.database.fetch("ANALYZE")
