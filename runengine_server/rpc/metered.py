@@ -10,6 +10,7 @@ import grpc
 from runengine_server.ports.request_meter import RequestMeter
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+MaybeHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 Context = grpc.aio.ServicerContext[Any, Any]
 
 UNKNOWN = "unknown"
@@ -27,9 +28,9 @@ class MeteredCalls(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[MaybeHandler]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
+    ) -> MaybeHandler:
         """The method's handler, measured; handlers do not change, so each is wrapped once."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
