@@ -128,9 +128,9 @@ class HttpRunner:
 
 
 @asynccontextmanager
-async def serving(app: Any) -> AsyncIterator[str]:
+async def serving(app: Any, port: int = 0) -> AsyncIterator[str]:
     """The application, answering at this URL."""
-    server = HttpServer(app, "127.0.0.1:0")
+    server = HttpServer(app, f"127.0.0.1:{port}")
     await server.start()
     try:
         yield server.url
