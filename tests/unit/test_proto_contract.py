@@ -18,7 +18,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "runengine.v1"
-FILES = ("cache", "error_reason", "event", "run", "run_engine", "skill_runner", "workflow")
+FILES = ("cache", "error_reason", "event", "queue", "run", "run_engine", "skill_runner", "workflow")
 
 ENUMS = {
     "RunStatus": "QUEUED RUNNING COMPLETED FAILED CANCELLED",
@@ -36,6 +36,7 @@ ENUMS = {
     "FailurePolicy": "FINISH_RUNNING FAIL_FAST",
     "View": "BASIC FULL",
     "RunEventType": "RUN_STATUS STEP_STATUS STEP_PROGRESS ARTIFACT",
+    "QueueState": "READY DELAYED WAITING HELD RUNNING",
     "SnapshotReason": "INITIAL HISTORY_COMPACTED SLOW_CONSUMER",
     "ErrorReason": "VALIDATION_FAILED WORKFLOW_INVALID PAGE_TOKEN_INVALID PAYLOAD_SCHEMA_MISMATCH UNKNOWN_CHANGE_TYPE"
     " RUN_NOT_FOUND WORKFLOW_NOT_FOUND STEP_NOT_FOUND ARTIFACT_NOT_FOUND CACHE_ENTRY_NOT_FOUND REQUEST_ID_REUSED"
@@ -127,6 +128,16 @@ MESSAGES = {
     " kind/bookmark Bookmark=5, kind/end WatchEnd=6",
     "CreateWatchTokenRequest": "run_id=1, ttl Dur=2",
     "CreateWatchTokenResponse": "token=1, expires_at TS=2",
+    # queue.proto
+    "GetQueueRequest": "",
+    "GetQueueResponse": "read_at TS=1, engines_alive int32=2, total QueueDepths=3, skills SkillQueue*=4,"
+    " delayed QueuedStep*=5, stuck QueuedStep*=6",
+    "QueueDepths": "ready QueueDepth=1, delayed QueueDepth=2, waiting QueueDepth=3, held QueueDepth=4,"
+    " running QueueDepth=5, stuck QueueDepth=6",
+    "QueueDepth": "steps int64=1, oldest_age Dur=2",
+    "SkillQueue": "skill_id=1, depths QueueDepths=2",
+    "QueuedStep": "run_id=1, step_id=2, workflow_name=3, skill_id=4, state QueueState=5, attempt int32=6, since TS=7,"
+    " next_attempt_at TS=8",
     # event.proto
     "RunSnapshot": "run Run=1, steps Step*=2, reason SnapshotReason=3, more bool=4",
     "EventBatch": "events RunEvent*=1",
@@ -176,7 +187,7 @@ MESSAGES = {
 
 SERVICES = {
     "RunEngine": "Trigger TriggerUpdate Cancel RetryRun GetRun★ ListRuns★ ListSteps★ ListArtifacts★ GetLineage★"
-    " ExplainStep★ CompareRuns★ →WatchRun★ CreateWatchToken",
+    " ExplainStep★ CompareRuns★ GetQueue★ →WatchRun★ CreateWatchToken",
     "WorkflowRegistryService": "RegisterWorkflow GetWorkflow★ ListWorkflows★",
     "CacheAdminService": "GetCacheEntry★ ListCacheEntries★ InvalidateCache GetCacheStats★",
     "SkillRunnerService": "→Execute ListSkills★ ↔ExecuteMany",
