@@ -11,7 +11,7 @@ export const getRun = (id: string, abort?: AbortSignal) =>
   get<Run>(`/runs/${segment(id)}`, { view: "full" }, abort);
 
 export const getStep = async (id: string, stepId: string, abort?: AbortSignal): Promise<Step | undefined> => {
-  const page = await get<{ steps: Step[] }>(`/runs/${segment(id)}/steps`, { view: "full", stepIds: [stepId] }, abort);
+  const page = await get<{ steps: Step[] }>(`/runs/${segment(id)}/steps`, { view: "full", stepId }, abort);
   return page.steps[0];
 };
 

@@ -4,6 +4,7 @@ import { eventsPath, followEvents, INITIAL, type Health, type Message } from "..
 import { getRun } from "../api/runs";
 import type { Run, RunEvent, RunSnapshot, Step } from "../api/types";
 
+const REVISION_MS = 200;
 const ENDED: ReadonlySet<string> = new Set(["completed", "skipped", "failed", "cancelled"]);
 
 export class RunModel {
@@ -11,6 +12,8 @@ export class RunModel {
   /** The steps in the order of the definition; another list only when another snapshot comes. */
   readonly steps = signal<readonly Signal<Step>[]>([]);
   readonly health = signal<Health>(INITIAL);
+  /** Counts changes of any step, a few a second at most: for lists of all steps, which are costly to draw. */
+  readonly revision = signal(0);
   /** Counts artifacts and ends, so that lists know when to read again. */
   readonly artifactsChanged = signal(0);
 
@@ -18,6 +21,7 @@ export class RunModel {
   private parts: Step[] = [];
   private waiting: Message[] = [];
   private frame = 0;
+  private revised = 0;
 
   constructor(readonly runId: string) {}
 
@@ -30,6 +34,7 @@ export class RunModel {
     return () => {
       abort.abort();
       cancelAnimationFrame(this.frame);
+      clearTimeout(this.revised);
     };
   }
 
@@ -46,8 +51,17 @@ export class RunModel {
       const due = this.waiting;
       this.waiting = [];
       batch(() => due.forEach((message) => this.apply(message)));
+      this.revise();
     };
     this.frame = document.hidden ? window.setTimeout(apply) : requestAnimationFrame(apply);
+  }
+
+  private revise(): void {
+    if (this.revised !== 0) return;
+    this.revised = window.setTimeout(() => {
+      this.revised = 0;
+      this.revision.value++;
+    }, REVISION_MS);
   }
 
   private apply(message: Message): void {
