@@ -1,20 +1,25 @@
 """What a configuration names or spells out: token files, certificates, skills, workflows, roots, URLs."""
 
 import ssl
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from runengine_client.workflow import WorkflowDocumentError, read_directory
-from runengine_server.adapters.artifacts import ArtifactRootError, parse_roots
+from runengine_server.adapters.artifacts import ArtifactRootError, open_artifacts, parse_roots
+from runengine_server.adapters.memory.skill_calls import MemorySkillCalls
 from runengine_server.adapters.postgres.database_check import DatabaseUrlError, one_line_errors
-from runengine_server.adapters.skills.routing import route_targets
-from runengine_server.adapters.skills.targets import TargetError, parse_targets, parse_tokens
+from runengine_server.adapters.skills.http_callbacks import HttpCallbacks
+from runengine_server.adapters.skills.routing import RoutingSkillRunner, route_targets
+from runengine_server.adapters.skills.targets import Endpoint, SkillTarget, TargetError, parse_targets, parse_tokens
 from runengine_server.adapters.tokens.tokens_file import TokensFileError, read_tokens_file
 from runengine_server.adapters.valkey.connection import SCHEMES
+from runengine_server.app import SystemClock
+from runengine_server.commands.effective import without_secrets
 from runengine_server.commands.findings import Finding, failed, warning
 from runengine_server.config import Settings
+from runengine_server.rpc.bind import is_loopback
 
 _Check = Callable[[Settings], Iterator[Finding]]
 
@@ -102,11 +107,24 @@ def _skills(settings: Settings) -> Iterator[Finding]:
         yield failed("RUNENGINE_SKILL_TOKENS", str(error), "write grpcs://skills.example:443=TOKEN")
         return
     try:
-        route_targets(targets, tokens=tokens)
+        routed(targets, tokens)
     except TargetError as error:
         is_token = "token" in str(error)
         advice = "use the endpoints of RUNENGINE_SKILLS, letter by letter" if is_token else form
         yield failed("RUNENGINE_SKILL_TOKENS" if is_token else variable, str(error), advice)
+    remote = [each for each in targets if each.endpoint.transport.is_http and not each.endpoint.is_on_this_machine]
+    if remote and not settings.callback_url and is_loopback(settings.http_address):
+        found = f"is not set: {remote[0].endpoint.address} cannot call back to {settings.http_address}"
+        yield failed("RUNENGINE_CALLBACK_URL", found, "write the URL by which skills reach this engine or any other")
+
+
+def routed(targets: Sequence[SkillTarget], tokens: Mapping[Endpoint, str]) -> RoutingSkillRunner:
+    """The runner of a target map, for asking what skills there are; callbacks of calls would be lost.
+
+    Raises:
+        TargetError: as `route_targets`.
+    """
+    return route_targets(targets, tokens=tokens, callbacks=HttpCallbacks(MemorySkillCalls()))
 
 
 def _workflows(settings: Settings) -> Iterator[Finding]:
@@ -124,18 +142,22 @@ def _workflows(settings: Settings) -> Iterator[Finding]:
         yield failed(variable, found, "name a directory that the server's account may read")
 
 
-def _roots(settings: Settings) -> Iterator[Finding]:
-    variable = "RUNENGINE_ARTIFACT_ROOTS"
-    try:
-        roots = parse_roots(settings.artifact_roots)
-    except ArtifactRootError as error:
-        found, _, advice = str(error).partition("; ")
-        yield failed(variable, found, advice)
-        return
-    for root in roots:
-        if root.scheme == "file" and not Path(root.path).is_dir():
-            found = f"{root.path} is no directory: every artifact below it counts as unknown, and is not verified"
-            yield warning(variable, found, "make the directory, or mount it here")
+def _artifacts(settings: Settings) -> Iterator[Finding]:
+    texts = {
+        "RUNENGINE_ARTIFACT_ROOTS": (settings.artifact_roots, ""),
+        "RUNENGINE_ARTIFACT_STORE": ("", settings.artifact_store),
+    }
+    for variable, (roots, store) in texts.items():
+        try:
+            open_artifacts(roots, store, SystemClock())
+        except ArtifactRootError as error:
+            found, _, advice = str(error).partition("; ")
+            yield failed(variable, without_secrets(found), advice)
+            continue
+        for root in parse_roots(",".join([roots, store if store.startswith("file:") else ""])):
+            if root.scheme == "file" and not Path(root.path).is_dir():
+                found = f"{root.path} is no directory: artifacts below it can be neither opened nor verified"
+                yield warning(variable, found, "make the directory, or mount it here")
 
 
 _CHECKS: Final[tuple[tuple[tuple[str, ...], _Check], ...]] = (
@@ -145,5 +167,5 @@ _CHECKS: Final[tuple[tuple[tuple[str, ...], _Check], ...]] = (
     (("tls_cert", "tls_key"), _certificate),
     (("skills", "skill_tokens"), _skills),
     (("workflow_dir",), _workflows),
-    (("artifact_roots",), _roots),
+    (("artifact_roots", "artifact_store"), _artifacts),
 )

@@ -8,7 +8,12 @@ from runengine_server.commands.addresses import addresses_of
 from runengine_server.commands.cache_examination import examine_cache
 from runengine_server.commands.configuration import Configuration
 from runengine_server.commands.database_examination import examine_database
-from runengine_server.commands.file_examination import examine_roots, examine_tokens, examine_workflows
+from runengine_server.commands.file_examination import (
+    examine_roots,
+    examine_store,
+    examine_tokens,
+    examine_workflows,
+)
 from runengine_server.commands.findings import Finding, Level
 from runengine_server.commands.port_examination import examine_address
 from runengine_server.commands.skill_examination import examine_skills
@@ -68,4 +73,6 @@ def _examinations(configuration: Configuration) -> list[_Examination]:
     chosen += [skills_and_workflows, tokens]
     if "RUNENGINE_ARTIFACT_ROOTS" not in broken:
         chosen.append(lambda: examine_roots(settings.artifact_roots))
+    if settings.artifact_store and "RUNENGINE_ARTIFACT_STORE" not in broken:
+        chosen.append(lambda: examine_store(settings.artifact_store))
     return [*chosen, addresses]

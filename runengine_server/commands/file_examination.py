@@ -1,5 +1,6 @@
 """Whether the files a configuration names are such that callers get in and workflows can run."""
 
+import os
 import stat
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
@@ -8,11 +9,14 @@ from typing import Final
 
 import anyio
 
+from runengine_client.skills.artifact_bucket import open_bucket
 from runengine_client.workflow import read_directory
 from runengine_server.adapters.artifacts import parse_roots
+from runengine_server.adapters.artifacts.bucket import BucketStore
 from runengine_server.adapters.tokens.tokens_file import read_tokens_file
-from runengine_server.commands.findings import Finding, ok, warning
+from runengine_server.commands.findings import Finding, failed, ok, warning
 from runengine_server.commands.reachability import UnreachableError, require_reachable
+from runengine_server.domain.errors import UnavailableError
 
 EXPIRES_SOON: Final = timedelta(days=7)
 
@@ -50,6 +54,24 @@ def examine_workflows(path: Path, offered: Collection[str] | None) -> Iterator[F
         if lacking:
             found = f"{workflow.name} {workflow.version} asks for skills that nobody offers: {', '.join(lacking)}"
             yield warning(check, found, "map them in RUNENGINE_SKILLS, and start their server")
+
+
+async def examine_store(url: str) -> list[Finding]:
+    """What there is to say about a well-formed artifact store."""
+    check = "Artifact store"
+    if url.startswith("file:"):
+        path = parse_roots(url)[0].path
+        if not await anyio.Path(path).is_dir():
+            return []  # the configuration's findings say so
+        if os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            return [ok(check, f"{path} can be read and cleared")]
+        return [failed(check, f"{path} cannot be read and written by this account", f"give the account {path}")]
+    try:
+        await BucketStore(open_bucket(url), url).find(f"{url.rstrip('/')}/runengine-doctor")
+    except UnavailableError as error:
+        advice = "set AWS_ENDPOINT_URL, AWS_REGION and credentials as for any S3 client, and check the bucket's name"
+        return [failed(check, f"{url}: {error.message}", advice)]
+    return [ok(check, f"{url} answers")]
 
 
 async def examine_roots(text: str) -> list[Finding]:

@@ -1,11 +1,14 @@
 """Whether anything listens at an address, and why not in words that say what to look at."""
 
+import os
 import socket
 from typing import Final
+from urllib.parse import urlsplit
 
 import anyio
 
 CONNECT_S_MAX: Final = 3.0
+_PORTS: Final = {"http": 80, "https": 443}
 
 
 class UnreachableError(Exception):
@@ -13,7 +16,7 @@ class UnreachableError(Exception):
 
 
 async def require_reachable(address: str) -> None:
-    """Something accepts connections at `host:port` or `unix:/path`.
+    """Something accepts connections at `host:port`, `unix:/path`, `http://host[:port]/…` or the same with https.
 
     Raises:
         UnreachableError: it does not.
@@ -24,7 +27,7 @@ async def require_reachable(address: str) -> None:
     except TimeoutError:
         raise UnreachableError(f"no answer within {CONNECT_S_MAX:g} s: a firewall, or the wrong address") from None
     except socket.gaierror as error:
-        host = address.rpartition(":")[0]
+        host = _host_and_port(address)[0]
         raise UnreachableError(f"the name {host} cannot be resolved: {error.strerror}") from None
     except OSError as error:
         raise UnreachableError(f"cannot connect: {_reason(error)}") from None
@@ -34,8 +37,13 @@ async def require_reachable(address: str) -> None:
 async def _connect(address: str) -> anyio.abc.ByteStream:
     if address.startswith("unix:"):
         return await anyio.connect_unix(address.removeprefix("unix:"))
-    host, _, port = address.rpartition(":")
-    return await anyio.connect_tcp(host.strip("[]"), int(port), happy_eyeballs_delay=0.1)
+    host, port = _host_and_port(address)
+    return await anyio.connect_tcp(host, port, happy_eyeballs_delay=0.1)
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    return parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
 
 
 def _reason(error: OSError) -> str:
@@ -44,4 +52,4 @@ def _reason(error: OSError) -> str:
     while isinstance(cause, BaseExceptionGroup):
         cause = cause.exceptions[0]
     found = cause if isinstance(cause, OSError) else error
-    return found.strerror or str(found) or type(found).__name__
+    return os.strerror(found.errno) if found.errno else str(found) or type(found).__name__

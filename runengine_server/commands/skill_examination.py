@@ -6,20 +6,21 @@ from typing import Final
 
 import anyio
 
-from runengine_server.adapters.skills.routing import route_targets
 from runengine_server.adapters.skills.targets import Endpoint, SkillTarget, parse_targets, parse_tokens
+from runengine_server.commands.configured_files import routed
 from runengine_server.commands.findings import Finding, failed, ok, warning
 from runengine_server.commands.reachability import UnreachableError, require_reachable
 from runengine_server.config import Settings
 from runengine_server.domain.ids import SkillId
 from runengine_server.ports.skill_runner import SkillInfo
 
-_ANY_SKILL: Final = SkillId("a")
+_ANY_SKILL: Final = SkillId("runengine.doctor")
+_Catalogue = Mapping[str, SkillInfo] | str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offered:
-    """What the targets offer together, by skill id; `is_complete` when all of them answered."""
+    """What the targets offer together, by skill id; `is_complete` when all of them listed theirs."""
 
     findings: Sequence[Finding]
     skills: Mapping[str, SkillInfo]
@@ -33,7 +34,7 @@ async def examine_skills(settings: Settings) -> Offered:
     by_endpoint: dict[Endpoint, list[SkillTarget]] = {}
     for target in targets:
         by_endpoint.setdefault(target.endpoint, []).append(target)
-    catalogues: dict[Endpoint, Mapping[str, SkillInfo] | str] = {}
+    catalogues: dict[Endpoint, _Catalogue] = {}
 
     async def ask(endpoint: Endpoint) -> None:
         catalogues[endpoint] = await _catalogue(endpoint, tokens.get(endpoint))
@@ -48,24 +49,28 @@ async def examine_skills(settings: Settings) -> Offered:
         if isinstance(catalogue, str):
             findings.append(failed(f"Skills: {_written(endpoint)}", catalogue, _advice(mapped)))
             continue
+        if catalogue is None:
+            findings.append(ok(f"Skills: {_written(endpoint)}", "answers; lists no skills, and is asked for any"))
+            continue
         findings.extend(_offers(endpoint, mapped, catalogue))
         patterns = [each.pattern for each in mapped]
         skills |= {name: info for name, info in catalogue.items() if any(_matches(one, name) for one in patterns)}
-    is_complete = not any(isinstance(each, str) for each in catalogues.values())
+    is_complete = all(isinstance(each, Mapping) for each in catalogues.values())
     return Offered(findings=findings, skills=skills, is_complete=is_complete)
 
 
-async def _catalogue(endpoint: Endpoint, token: str | None) -> Mapping[str, SkillInfo] | str:
-    """What a target offers, or why that cannot be said."""
+async def _catalogue(endpoint: Endpoint, token: str | None) -> _Catalogue:
+    """What a target offers, None where it takes whatever it is asked for, or why that cannot be said."""
     try:
         await require_reachable(endpoint.address)
     except UnreachableError as error:
         return str(error)
     everything = SkillTarget(pattern="*", endpoint=endpoint)
-    async with route_targets([everything], tokens={endpoint: token} if token else None) as runner:
-        if not runner.availability(_ANY_SKILL).is_catalogue_known:
+    async with routed([everything], {endpoint: token} if token else {}) as runner:
+        known = runner.availability(_ANY_SKILL)
+        if not known.is_catalogue_known:
             return "something listens there, but ListSkills gets no answer"
-        return runner.catalogue()
+        return None if known.info is not None and not runner.catalogue() else runner.catalogue()
 
 
 def _offers(endpoint: Endpoint, mapped: Sequence[SkillTarget], catalogue: Mapping[str, SkillInfo]) -> Iterator[Finding]:
