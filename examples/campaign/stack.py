@@ -127,6 +127,7 @@ def _engine(
         "RUNENGINE_HTTP_ADDRESS": options.http_address,
         "RUNENGINE_OPS_ADDRESS": options.ops_address,
         "RUNENGINE_LOG_FORMAT": "console",
+        "RUNENGINE_ARTIFACT_STORE": options.artifact_dir.resolve().as_uri(),
     }
     settings |= options.engine_settings
     targets = [settings.get("RUNENGINE_SKILLS", ""), f"*=grpc://{skills_address}"]

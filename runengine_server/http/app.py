@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from runengine_server.http.artifact_content import ArtifactContents
 from runengine_server.http.connect import connect_routes
 from runengine_server.http.console import console_routes
 from runengine_server.http.errors import plain_error
@@ -33,7 +34,7 @@ _HEADERS_ALLOWED = (
     "x-user-agent",
     "grpc-timeout",
 )
-_HEADERS_EXPOSED = ("grpc-status", "grpc-message", "grpc-status-details-bin", "retry-after")
+_HEADERS_EXPOSED = ("content-range", "etag", "grpc-status", "grpc-message", "grpc-status-details-bin", "retry-after")
 
 _ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 
@@ -52,6 +53,7 @@ def http_app(services: Services, rpc: RpcServer, settings: HttpSettings, further
     routes: list[BaseRoute] = [
         *rest_endpoints(methods, rpc.admission, readers, settings.body_bytes_max),
         *workflow_endpoints(methods, rpc.admission, settings.body_bytes_max),
+        *ArtifactContents(services, rpc.admission, readers).endpoints(),
         RunEvents(services, rpc.watches, rpc.admission, readers).endpoint(),
         *connect_routes(services, methods, rpc, settings.body_bytes_max),
         openapi_endpoint(methods),

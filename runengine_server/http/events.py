@@ -16,6 +16,7 @@ from runengine_client.pb.runengine.v1 import event_pb2, run_engine_pb2
 from runengine_server.domain.caller import Caller
 from runengine_server.domain.errors import FieldViolation, InvalidError, RunEngineError
 from runengine_server.domain.json_value import JsonObject
+from runengine_server.http.disconnect import cancel_when_gone
 from runengine_server.http.errors import error_body, error_response
 from runengine_server.http.json_reading import read_query
 from runengine_server.http.json_writing import write_message
@@ -92,7 +93,7 @@ class RunEvents:
                 async with aclosing(messages):
                     first = await anext(messages)  # what is refused is refused before anything was sent
                     async with anyio.create_task_group() as tasks:
-                        tasks.start_soon(_cancel_when_gone, receive, scope_of_stream)
+                        tasks.start_soon(cancel_when_gone, receive, scope_of_stream)
                         await send(_start())
                         await _send_all(watch, first, messages, send)
                         await send(_body(b"", more=False))
@@ -108,12 +109,6 @@ async def _send_all(watch: Watch, first: WatchMessage, messages: AsyncIterator[W
             message = await anext(messages, None)
     except RunEngineError as error:
         await send(_body(_event("error", error_body(error))))
-
-
-async def _cancel_when_gone(receive: Receive, scope: anyio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()
 
 
 def _start() -> Message:

@@ -1,6 +1,6 @@
 """Where artifacts' bytes lie: opening them, and clearing away those of the store that nothing refers to."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -20,7 +20,7 @@ class ArtifactBytes(Protocol):
     def size_bytes(self) -> int:
         """How many there are."""
 
-    def chunks(self, start: int, end: int) -> AsyncIterator[bytes]:
+    def chunks(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """The bytes from `start` up to `end`, exclusive, in pieces of at most 1 MiB.
 
         Raises:

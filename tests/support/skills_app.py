@@ -71,8 +71,9 @@ def _skills(gates: Path) -> list[Skill]:
 
     @make_skill("t.publish", version="1.0.0", max_concurrency=0)
     async def publish(given: dict[str, Any], context: AsyncSkillContext) -> dict[str, Any]:
-        """Publishes the text as a file of the given name."""
-        stored = await context.publish(given["text"].encode(), filename=given["filename"], media_type="text/plain")
+        """Publishes the text as a file of the given name, as `mediaType`, by default plain text."""
+        media_type = given.get("mediaType", "text/plain")
+        stored = await context.publish(given["text"].encode(), filename=given["filename"], media_type=media_type)
         return {"contentHash": stored.content_hash}
 
     @make_skill(

@@ -1,6 +1,6 @@
 """The artifact store in a bucket that speaks S3: opened, listed and cleared through obstore."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +28,7 @@ class ObjectBytes:
     path: str
     size_bytes: int
 
-    async def chunks(self, start: int, end: int) -> AsyncIterator[bytes]:
+    async def chunks(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """See the port."""
         if start >= end:
             return

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import SplitResult
@@ -27,7 +27,7 @@ class FileBytes:
     uri: SplitResult
     size_bytes: int
 
-    async def chunks(self, start: int, end: int) -> AsyncIterator[bytes]:
+    async def chunks(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """See the port."""
         descriptor = await anyio.to_thread.run_sync(_open, self.root, self.uri, limiter=_threads)
         if descriptor is None:
