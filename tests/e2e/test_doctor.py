@@ -6,6 +6,8 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +214,38 @@ def test_skill_targets(doctor: Doctor, skills: SkillServerProcess, dead_port: in
     offered, stray = found[f"Skills: {targets['t.*']}"]
     assert offered["level"] == "ok"
     assert (stray["level"], stray["found"].split()[0]) == ("warning", "u.*")
+
+
+def test_http_target(doctor: Doctor) -> None:
+    """A skill service over HTTP that lists nothing is fine: it is asked for whatever is mapped to it."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as service, ThreadPoolExecutor(1) as threads:
+        threads.submit(service.serve_forever, 0.05)
+        target = f"http://127.0.0.1:{service.server_port}/skills"
+        try:
+            status, found = doctor(RUNENGINE_SKILLS=f"h.*={target}")
+        finally:
+            service.shutdown()
+    assert status == 0, failures(found)
+    assert "lists no skills" in found[f"Skills: {target}"][0]["found"]
+
+
+def test_artifact_store(doctor: Doctor, tmp_path: Path, dead_port: int) -> None:
+    """A folder that is there is fine, one that is not a warning, a bucket that does not answer fails."""
+    assert doctor(RUNENGINE_ARTIFACT_STORE=f"file://{tmp_path}")[1]["Artifact store"][0]["level"] == "ok"
+    status, found = doctor(RUNENGINE_ARTIFACT_STORE=f"file://{tmp_path}/gone")
+    assert status == 0
+    assert found["RUNENGINE_ARTIFACT_STORE"][0]["level"] == "warning"
+    status, found = doctor(
+        RUNENGINE_ARTIFACT_STORE="s3://bucket/prefix",
+        AWS_ENDPOINT_URL=f"http://127.0.0.1:{dead_port}",
+        AWS_ALLOW_HTTP="true",
+        AWS_REGION="us-east-1",
+        AWS_ACCESS_KEY_ID="id",
+        AWS_SECRET_ACCESS_KEY="hunter2",
+    )
+    assert status == 1
+    assert failures(found).keys() == {"Artifact store"}
+    assert "hunter2" not in json.dumps(found)
 
 
 def test_workflows_without_skills(doctor: Doctor, tmp_path: Path) -> None:

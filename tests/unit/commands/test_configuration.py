@@ -174,6 +174,22 @@ def test_skill_tokens() -> None:
     assert "no pattern uses" in found["RUNENGINE_SKILL_TOKENS"]["found"]
 
 
+def test_callback_url() -> None:
+    """Skills over HTTP on another machine need a URL to call back to, unless the server is reachable by itself."""
+    skills = "image.*=https://images.example/skills"
+    assert "call back" in failures(RUNENGINE_SKILLS=skills)["RUNENGINE_CALLBACK_URL"]["found"]
+    given = {"RUNENGINE_SKILLS": skills, "RUNENGINE_CALLBACK_URL": "https://engine.example"}
+    assert failures(**given) == {}
+    assert failures(RUNENGINE_SKILLS="image.*=http://127.0.0.1:7001") == {}
+
+
+def test_artifact_store(tmp_path: Path) -> None:
+    """A store that is none is told what one looks like; a folder that is not there is a warning."""
+    assert "s3://bucket" in failures(RUNENGINE_ARTIFACT_STORE="gs://x")["RUNENGINE_ARTIFACT_STORE"]["advice"]
+    found = findings(**GOOD, RUNENGINE_ARTIFACT_STORE=f"file://{tmp_path}/gone")
+    assert found["RUNENGINE_ARTIFACT_STORE"]["level"] == "warning"
+
+
 def test_workflow_files(tmp_path: Path) -> None:
     """Each mistake in the directory's workflows is a finding with its file and line."""
     (tmp_path / "a.yaml").write_text("workflowName: a\nversion: 1\nsteps:\n  - {stepId: x, skilId: y}\n")
