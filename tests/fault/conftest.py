@@ -1,6 +1,8 @@
 """A fresh database, a slow skill server and a fleet without engines for each fault test."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -56,3 +58,14 @@ def recorded(request: pytest.FixtureRequest) -> Callable[[str, object], None]:
         request.node.user_properties.append((name, value))
 
     return record
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder that another account may enter and whose path is short enough for sockets."""
+    folder = Path(tempfile.mkdtemp(prefix="fault-", dir="/tmp"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,9 +1,7 @@
 """PostgreSQL crashes, restarts, freezes and loses replies, Valkey freezes: engines recover by themselves."""
 
 import os
-import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -32,17 +30,6 @@ CHAOS_S = 4.0
 
 _VICTIM = "SELECT pid, now() FROM pg_stat_activity WHERE application_name = 'runengine' LIMIT 1"
 _RECOVERED = "SELECT backend_start > $1 FROM pg_stat_activity WHERE backend_type = 'checkpointer'"
-
-
-@pytest.fixture
-def short_folder() -> Iterator[Path]:
-    """A folder that another account may enter and whose path is short enough for sockets."""
-    folder = Path(tempfile.mkdtemp(prefix="fault-", dir="/tmp"))
-    folder.chmod(0o755)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @asynccontextmanager
