@@ -11,7 +11,7 @@ from runengine_server.ports.step_queue import Lease
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTimes:
-    """The times of one lease that ended; `ready_at` None where another attempt followed."""
+    """The times of one lease that ended; `ready_at` is None where it is not known, as when another attempt followed."""
 
     ready_at: datetime | None
     leased_at: datetime

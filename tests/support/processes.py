@@ -163,7 +163,8 @@ def clean_environment() -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("RUNENGINE_") and name not in ("DATABASE_URL", "REDIS_URL", "TOKEN", "PYTHONPATH")
+        if not name.startswith(("RUNENGINE_", "OTEL_"))
+        and name not in ("DATABASE_URL", "REDIS_URL", "TOKEN", "PYTHONPATH")
     }
     return {**kept, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default"}
 

@@ -1,7 +1,7 @@
 """The scripted skill server (`skills_app.py`) as a process of its own, with its gates and its ledger."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from runengine_client.skills import LedgerEvent, LedgerRecord, read_ledger
@@ -15,7 +15,13 @@ class SkillServerProcess(ManagedProcess):
     """Skills `t.echo`, `t.gated`, `t.flaky`, `t.big` and `t.publish`, answering at `address` once constructed."""
 
     def __init__(
-        self, folder: Path, *, address: str = "127.0.0.1:0", only: Sequence[str] | None = None, grace_s: float = 30.0
+        self,
+        folder: Path,
+        *,
+        address: str = "127.0.0.1:0",
+        only: Sequence[str] | None = None,
+        grace_s: float = 30.0,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Start the server and wait until it listens.
 
@@ -24,13 +30,18 @@ class SkillServerProcess(ManagedProcess):
             address: where it listens; port 0 takes a free one.
             only: the skills it offers; None means all.
             grace_s: how long a call outlives its engine.
+            environment: further variables.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.artifact_dir = folder / "artifacts"
         options = ["--folder", str(folder), "--address", address, "--grace-s", str(grace_s)]
         offered = [] if only is None else ["--only", *only]
-        super().__init__([sys.executable, str(_PROGRAM), *options, *offered], log_path=folder / "skills.log")
+        super().__init__(
+            [sys.executable, str(_PROGRAM), *options, *offered],
+            log_path=folder / "skills.log",
+            environment=environment,
+        )
         try:
             self.address = self.wait_for_line("skills listening on ")
         except BaseException:

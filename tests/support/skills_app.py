@@ -76,6 +76,11 @@ def _skills(gates: Path) -> list[Skill]:
         stored = await context.publish(given["text"].encode(), filename=given["filename"], media_type=media_type)
         return {"contentHash": stored.content_hash}
 
+    @make_skill("t.traced", version="1.0.0", max_concurrency=0)
+    async def traced(given: dict[str, Any], context: AsyncSkillContext) -> dict[str, Any]:
+        """Returns in which trace it is called."""
+        return {"traceId": context.trace_id, "traceparent": context.traceparent}
+
     @make_skill(
         "t.typed",
         version="1.0.0",
@@ -87,7 +92,7 @@ def _skills(gates: Path) -> list[Skill]:
         """Takes and gives numbers, unless `lie` says what to give instead."""
         return {"number": given.get("lie", given.get("number"))}
 
-    return [echo, gated, flaky, big, publish, typed]
+    return [echo, gated, flaky, big, publish, traced, typed]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Records the gRPC calls of the engine's services."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 import grpc
 from grpc import StatusCode
@@ -24,7 +24,8 @@ _SERVERS_FAULT: Final = frozenset(
 _BY_NUMBER: Final = {code.value[0]: code for code in StatusCode}
 
 Context = grpc.aio.ServicerContext[Any, Any]
-Handler = grpc.RpcMethodHandler
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+MaybeHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 
 
 class RpcCalls(grpc.aio.ServerInterceptor):
@@ -33,13 +34,13 @@ class RpcCalls(grpc.aio.ServerInterceptor):
     def __init__(self, calls: ServedCalls) -> None:
         """Record with these."""
         self._calls = calls
-        self._traced: dict[str, Handler[Any, Any]] = {}
+        self._traced: dict[str, Handler] = {}
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler[Any, Any] | None]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[MaybeHandler]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler[Any, Any] | None:
+    ) -> MaybeHandler:
         """The handler of a call, with a span around what it does."""
         method = _text(handler_call_details.method)
         traced = self._traced.get(method)
@@ -51,7 +52,7 @@ class RpcCalls(grpc.aio.ServerInterceptor):
         self._traced[method] = self._trace(method, handler)
         return self._traced[method]
 
-    def _trace(self, method: str, handler: Handler[Any, Any]) -> Handler[Any, Any]:
+    def _trace(self, method: str, handler: Handler) -> Handler:
         name = method.removeprefix("/")
         service, _, short = name.partition("/")
         said: Attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": short}

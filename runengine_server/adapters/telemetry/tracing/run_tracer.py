@@ -1,14 +1,14 @@
 """Turns what the core tells of traced runs into spans (docs/tracing.md is the contract).
 
-How long a step waited is known to the database alone. It is read after the fact and for many steps at once, beside the
-work: neither a step nor a turn waits for it.
+Since when a step was ready is known to the database alone. It is read after the fact and for many steps at once, beside
+the work: neither a step nor a turn waits for it. Whoever runs them, steps have its times: those of engines compare.
 """
 
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from time import time_ns
 from typing import Final
@@ -32,6 +32,8 @@ WAITING_MAX: Final = 20_000
 _BATCH_MAX: Final = 200
 _STOPPED_MAX: Final = 1_000
 _MILLISECOND: Final = timedelta(milliseconds=1)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +55,6 @@ class _Stopped:
 
     facts: RunFacts
     steps: Sequence[StepDefinition]
-    noticed_ns: int
 
 
 class RunTracer:
@@ -115,7 +116,7 @@ class RunTracer:
         now_ns, error = self._now_ns(), None
         if ended.status is not RunStatus.COMPLETED:
             error = ended.failure.code if ended.failure is not None else f"RUN_{ended.status.name}"
-            self._stopped.append(_Stopped(facts=facts, steps=steps, noticed_ns=now_ns))
+            self._stopped.append(_Stopped(facts=facts, steps=steps))
             self._bell.set()
         run = FinishedSpan(
             name=f"run {facts.workflow_name}",
@@ -162,9 +163,7 @@ class RunTracer:
             settled.step,
             completion.lease.attempt,
             said=attributes.of_completion(completion),
-            ended_ns=settled.noticed_ns,
-            seconds=settled.seconds,
-            times=times,
+            times=times or _as_noticed(settled),
             error=completion.failure.code if isinstance(completion, AttemptFailed | StepFailed) else None,
         )
         self._writer.write(step)
@@ -181,7 +180,6 @@ class RunTracer:
                 run.steps[each.step],
                 each.attempt,
                 said={},
-                ended_ns=run.noticed_ns,
                 times=each.times,
                 error="STEP_CANCELLED",
             )
@@ -194,29 +192,34 @@ def _step_span(
     attempt: int,
     *,
     said: attributes.Attributes,
-    ended_ns: int,
-    seconds: float = 0.0,
-    times: StepTimes | None,
+    times: StepTimes,
     error: str | None,
 ) -> FinishedSpan:
-    """One attempt, from when its step was ready; lengths are the database's, the end is by this machine's clock.
-
-    Without times it is as long as its skill took.
-    """
+    """One attempt, from when its step was ready, or leased where that is all that is known."""
+    began_at = times.leased_at
     all_said = {**attributes.of_step(facts, step, attempt), **said}
-    if times is not None:
-        ready_at = times.ready_at or times.leased_at
-        seconds = (times.ended_at - ready_at).total_seconds()
-        all_said["runengine.step.queue_wait_ms"] = max(0, (times.leased_at - ready_at) // _MILLISECOND)
+    if times.ready_at is not None:
+        began_at = min(times.ready_at, times.leased_at)
+        all_said["runengine.step.queue_wait_ms"] = (times.leased_at - began_at) // _MILLISECOND
     return FinishedSpan(
         name=f"step {step.step_id}",
         parent=run_span(_trace(facts), facts.run_id),
         span_id=step_span(_trace(facts), facts.run_id, step.step_id, attempt).span_id,
-        began_ns=ended_ns - round(max(0.0, seconds) * 1e9),
-        ended_ns=ended_ns,
+        began_ns=_ns(began_at),
+        ended_ns=_ns(times.ended_at),
         attributes=all_said,
         error=error,
     )
+
+
+def _as_noticed(settled: _Settled) -> StepTimes:
+    """Where the database does not say more: a step is as long as its skill took."""
+    ended_at = datetime.fromtimestamp(settled.noticed_ns / 1e9, UTC)
+    return StepTimes(ready_at=None, leased_at=ended_at - timedelta(seconds=settled.seconds), ended_at=ended_at)
+
+
+def _ns(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND * 1000
 
 
 def _trace(facts: RunFacts) -> TraceContext:
