@@ -70,6 +70,10 @@ class CallHandle(Protocol):
         """When it must have ended, UTC."""
 
     @property
+    def traceparent(self) -> str:
+        """The call in the engine's trace, as W3C Trace Context has it; empty where there is none."""
+
+    @property
     def is_cancelled(self) -> bool:
         """Whether its outcome is of no use any more."""
 
@@ -139,6 +143,16 @@ class _CallContext:
     def deadline(self) -> datetime:
         """When the call must have ended, aware UTC; moves back when an engine attaches with a later one."""
         return self._handle.deadline
+
+    @property
+    def traceparent(self) -> str:
+        """The header that continues the run's trace, for services the skill calls; empty where it is not traced."""
+        return self._handle.traceparent
+
+    @property
+    def trace_id(self) -> str:
+        """The run's trace, 32 hexadecimal digits; empty where it is not traced."""
+        return trace_id_of(self._handle.traceparent)
 
     def report_progress(self, fraction: float, message: str = "") -> None:
         """The engine will be told, sooner or later; only the latest progress counts.
@@ -250,6 +264,11 @@ class AsyncSkillContext(_CallContext):
     async def read(self, artifact: Artifact | Mapping[str, Any]) -> bytes:
         """The bytes of an artifact from the input, checked against its hash (see `ReadableFolders.read`)."""
         return await anyio.to_thread.run_sync(self._handle.artifact_store.read, artifact)
+
+
+def trace_id_of(traceparent: str) -> str:
+    """The trace that a traceparent is of; empty for an empty one."""
+    return traceparent[3:35]
 
 
 def _check_metadata(metadata: Mapping[str, Any] | None) -> None:

@@ -18,11 +18,12 @@ import anyio.to_thread
 
 from runengine_client.skills.artifact_folder import Artifact, ArtifactStore
 from runengine_client.skills.call_ledger import CallLedger, LedgerEvent
-from runengine_client.skills.context import AsyncSkillContext, CallFacts, SkillContext
+from runengine_client.skills.context import AsyncSkillContext, CallFacts, SkillContext, trace_id_of
 from runengine_client.skills.definition import Skill
 from runengine_client.skills.errors import SkillCancelledError, SkillError
 from runengine_client.skills.invocation import CallFailed, CallOutcome, CallSucceeded, encode_output, failure_of
 from runengine_client.skills.listener import Listener, Progress
+from runengine_client.skills.spans import call_span
 
 ARTIFACTS_MAX: Final = 1000
 
@@ -31,13 +32,22 @@ _log = logging.getLogger("runengine.skills")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallOrder:
-    """What an engine asks for, checked: `facts.idempotency_key` names it, `input` is the parsed `input_json`."""
+    """What an engine asks for, checked: `facts.idempotency_key` names it, `input` is the parsed `input_json`.
+
+    `traceparent` and `tracestate`: the headers of W3C Trace Context, empty where the run is not traced.
+    """
 
     facts: CallFacts
     input: dict[str, Any]
     input_hash: str
     timeout_s: float
-    trace_id: str = ""
+    traceparent: str = ""
+    tracestate: str = ""
+
+    @property
+    def trace_headers(self) -> dict[str, str]:
+        """Both headers, by name."""
+        return {"traceparent": self.traceparent, "tracestate": self.tracestate}
 
 
 class RunningCall:
@@ -93,6 +103,11 @@ class RunningCall:
     def deadline(self) -> datetime:
         """When it must have ended, UTC."""
         return datetime.now(UTC) + timedelta(seconds=self.remaining_s)
+
+    @property
+    def traceparent(self) -> str:
+        """The call in the engine's trace, empty where there is none."""
+        return self.order.traceparent
 
     @property
     def is_cancelled(self) -> bool:
@@ -196,12 +211,14 @@ class RunningCall:
 
     async def _run_function(self, threads: anyio.CapacityLimiter) -> None:
         facts = self.order.facts
-        fields = (facts.skill_id, facts.run_id, facts.step_id, facts.attempt, self.order.trace_id)
+        fields = (facts.skill_id, facts.run_id, facts.step_id, facts.attempt, trace_id_of(self.order.traceparent))
         _log.info("Skill started: skillId=%s, runId=%s, stepId=%s, attempt=%d, traceId=%s", *fields)
         started_at = self._loop.time()
         self._ledger.record(LedgerEvent.STARTED, facts)
         self.is_function_running = True
-        outcome = await self._outcome(threads)
+        with call_span(facts, self.order.trace_headers) as span:
+            outcome = await self._outcome(threads)
+            span.ended(outcome)
         duration_ms = round((self._loop.time() - started_at) * 1000)
         code = outcome.code if isinstance(outcome, CallFailed) else "OK"
         _log.info(

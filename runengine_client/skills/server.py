@@ -22,6 +22,7 @@ from runengine_client.skills.call_registry import CallRegistry
 from runengine_client.skills.definition import Skill
 from runengine_client.skills.replay_store import ReplayStore
 from runengine_client.skills.servicer import SkillRunnerServicer
+from runengine_client.tracing import exporting_spans
 
 if TYPE_CHECKING:
     from grpc_health.v1.health import aio
@@ -256,7 +257,8 @@ def serve_skills(
     )
     # A quarter less time for a call that does nothing.
     has_uvloop = importlib.util.find_spec("uvloop") is not None
-    anyio.run(_serve, server, on_ready, backend_options={"use_uvloop": has_uvloop})
+    with exporting_spans("runengine-skills"):
+        anyio.run(_serve, server, on_ready, backend_options={"use_uvloop": has_uvloop})
 
 
 async def _serve(server: SkillServer, on_ready: Callable[[SkillServer], None]) -> None:
