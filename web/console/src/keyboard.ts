@@ -1,6 +1,6 @@
 // Keys: pages say which keys they answer while they are shown, and the help dialog lists them.
 import { signal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 
 export interface Shortcut {
   readonly keys: string;
@@ -15,7 +15,8 @@ export const shortcuts = signal<readonly Shortcut[]>([]);
 export function useShortcuts(mine: readonly Shortcut[]): void {
   const latest = useRef(mine);
   latest.current = mine;
-  useEffect(() => {
+  // Before the first paint: who sees a page can use its keys.
+  useLayoutEffect(() => {
     const registered = mine.map((each, index) => ({
       ...each,
       run: (event: KeyboardEvent) => latest.current[index]?.run(event),

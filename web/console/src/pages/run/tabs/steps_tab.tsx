@@ -54,7 +54,9 @@ function StepRow({ step, isSelected, onSelect }: { step: Step; isSelected: boole
       <StatusPill status={step.status} />
       <span class="step-name">{step.stepId}</span>
       <span class="mono quiet step-skill">{step.skillId}</span>
-      <SourceBadge source={step.outputSource} />
+      <span>
+        <SourceBadge source={step.outputSource} />
+      </span>
       <span class="quiet number">level {step.level}</span>
       <span class="number right">{ms === null || step.status === "skipped" ? "" : duration(ms)}</span>
     </button>
