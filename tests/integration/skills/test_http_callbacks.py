@@ -14,12 +14,11 @@ from runengine_server.domain.failure import Failure
 from runengine_server.ports.skill_runner import Failed, Succeeded
 
 from ...support.http_runner import callback_surface
-from .conftest import CallFactory
-from .http_script import (
-    HEARTBEAT_S,
+from ...support.http_script import (
     OUTPUT,
     Script,
     attempt_of,
+    beat,
     call_back,
     engine_for,
     failure,
@@ -27,6 +26,7 @@ from .http_script import (
     says,
     until_forgotten,
 )
+from .conftest import CallFactory
 
 pytestmark = pytest.mark.anyio
 
@@ -127,9 +127,7 @@ async def test_heartbeats_keep_a_call_alive(make_call: CallFactory) -> None:
     """A runner that is heard is waited for, however long it takes."""
     script = says(202)
     async with engine_for(script) as runner, attempt_of(runner, make_call(), script) as attempt:
-        for _ in range(8):
-            assert (await call_back(script.orders[0], "heartbeat")).status_code == 200
-            await anyio.sleep(HEARTBEAT_S / 2)
+        await beat(script.orders[0])
         assert attempt.outcome is None
         assert (await call_back(script.orders[0], "complete", **OUTPUT)).status_code == 200
         assert isinstance(await attempt.result(), Succeeded)
@@ -156,9 +154,7 @@ async def test_any_engine_takes_a_callback(make_call: CallFactory) -> None:
     ):
         (order,) = script.orders
         assert (await call_back(order, "progress", at=other, fraction=0.25, message="a quarter")).status_code == 200
-        for _ in range(8):
-            assert (await call_back(order, "heartbeat", at=other)).status_code == 200
-            await anyio.sleep(HEARTBEAT_S / 2)
+        await beat(order, at=other)
         assert attempt.progress == [(0.25, "a quarter")]
         assert (await call_back(order, "complete", at=other, **OUTPUT)).json() == {"status": "taken"}
         assert (await call_back(order, "complete", **OUTPUT)).json() == {"status": "repeated"}

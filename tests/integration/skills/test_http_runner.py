@@ -18,8 +18,8 @@ from runengine_server.domain.ids import SkillId
 from runengine_server.ports.skill_runner import Failed, Succeeded
 
 from ...support.http_runner import serving
+from ...support.http_script import OUTPUT, Attempt, engine_for, failure, run, says
 from .conftest import CallFactory
-from .http_script import OUTPUT, Attempt, engine_for, failure, run, says
 
 pytestmark = pytest.mark.anyio
 

@@ -16,11 +16,12 @@ from starlette.routing import Route
 from runengine_server.adapters.memory.skill_calls import MemorySkillCalls
 from runengine_server.adapters.skills.http_callbacks import HttpCallbacks
 from runengine_server.adapters.skills.http_runner import HttpSkillRunner
+from runengine_server.adapters.skills.silence import SILENT_INTERVALS_MAX
 from runengine_server.adapters.skills.targets import parse_endpoint
 from runengine_server.domain.failure import Failure
 from runengine_server.ports.skill_runner import Failed, Outcome, SkillCall
 
-from ...support.http_runner import callback_surface, serving
+from .http_runner import callback_surface, serving
 
 HEARTBEAT_S = 0.2
 OUTPUT = {"output": {"x": 1}}
@@ -146,6 +147,13 @@ async def attempt_of(runner: HttpSkillRunner, call: SkillCall, script: Script) -
             await script.accepted.wait()
         yield attempt
         tasks.cancel_scope.cancel()
+
+
+async def beat(order: dict[str, Any], *, at: str | None = None) -> None:
+    """The runner is heard for longer than it might have been silent."""
+    for _ in range(2 * SILENT_INTERVALS_MAX + 2):
+        assert (await call_back(order, "heartbeat", at=at)).status_code == 200
+        await anyio.sleep(HEARTBEAT_S / 2)
 
 
 async def until_forgotten(order: dict[str, Any]) -> None:
