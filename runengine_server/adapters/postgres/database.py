@@ -1,6 +1,7 @@
 """Connections to PostgreSQL: bounded in number and in time, errors said in the core's words."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -17,6 +18,8 @@ else:
 CONNECT_TIMEOUT_S = 2.0
 ACQUIRE_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 10.0
+
+logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)  # a database that is away is told of by the observer
 
 _SERVER_SETTINGS = {
     "application_name": "runengine",

@@ -102,7 +102,8 @@ def _formatter(*, is_json: bool, is_terminal: bool) -> logging.Formatter:
             structlog.processors.JSONRenderer(serializer=_json),
         ]
     else:
-        last = [structlog.dev.ConsoleRenderer(colors=is_terminal)]
+        # A plain traceback: the pretty ones show local variables, and with them tokens and payloads.
+        last = [structlog.dev.ConsoleRenderer(colors=is_terminal, exception_formatter=structlog.dev.plain_traceback)]
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],

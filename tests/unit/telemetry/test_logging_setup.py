@@ -83,6 +83,26 @@ def test_secrets_in_extra_fields_are_removed(log_format: LogFormat) -> None:
     assert "auth_token" in stream.text
 
 
+@pytest.mark.parametrize("log_format", [LogFormat.JSON, LogFormat.CONSOLE])
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_tracebacks_show_no_variables(log_format: LogFormat, is_terminal: bool) -> None:
+    """An exception is logged with where it happened, and without the values of the variables there."""
+    stream = Terminal(is_terminal=is_terminal)
+    held = "".join(("s3c", "ret"))
+
+    def fail() -> None:
+        token = held
+        raise RuntimeError(f"about {len(token)} characters")
+
+    with logging_to(stream, log_format=log_format):
+        try:
+            fail()
+        except RuntimeError:
+            logging.getLogger("x").exception("it happened")
+    assert "about 6 characters" in stream.text and "in fail" in stream.text
+    assert held not in stream.text
+
+
 def test_levels_are_set_and_restored() -> None:
     """Inside the block the given levels hold, for all and by name; afterwards those from before, and the handlers."""
     root, named = logging.getLogger(), logging.getLogger("runengine.step")
