@@ -72,7 +72,11 @@ class HttpServer:
         await self._serving
 
 
+_CUT_OFF = "ASGI callable returned without completing response."
+"""What uvicorn takes for a defect is how a stream ends whose reader takes nothing more."""
+
 logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # it tells of its start and end, as the engine does
+logging.getLogger("uvicorn.error").addFilter(lambda record: record.getMessage() != _CUT_OFF)
 
 
 class _Server(uvicorn.Server):
