@@ -110,7 +110,8 @@ async def test_no_token_and_no_payload(logging_engine: EngineProcess) -> None:
             f"GET /api/v1/runs?access_token={STRANGE} NONSENSE\r\n{PAYLOAD}\r\n\r\n",
             f"GET /api/v1/runs?access_token={STRANGE} HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\n"
             f"connection: upgrade\r\nauthorization: Bearer {TOKENS.admin}\r\n\r\n",
-            f"POST /api/v1/runs HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\nauthorization: {STRANGE}\r\n\r\n{PAYLOAD}",
+            f"POST /api/v1/runs HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n"
+            f"authorization: {STRANGE}\r\n\r\n{PAYLOAD}",
         ):
             send_raw(port_of, request)
     said(logging_engine)
