@@ -90,6 +90,7 @@ def _refusal(status: int, body: bytes) -> RunEngineError:
     kind = _KINDS.get(status, InternalError)
     try:
         told = json.loads(body)["error"]
-        return kind(str(told["code"]), str(told["message"]), is_from_server=True)
-    except (ValueError, LookupError, TypeError):
+        facts = {key: value for key, value in told.get("details", {}).items() if isinstance(value, str)}
+        return kind(str(told["code"]), str(told["message"]), metadata=facts, is_from_server=True)
+    except (ValueError, LookupError, TypeError, AttributeError):
         return kind(f"HTTP_{status}", f"the server answered with HTTP status {status}")

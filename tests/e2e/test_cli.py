@@ -4,12 +4,14 @@ import json
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
-from ..support.engine_process import TOKENS, EngineProcess
+from ..support.engine_process import TOKENS, EngineProcess, EngineSettings
 from ..support.processes import ManagedProcess, clean_environment
 from ..support.skill_server_process import SkillServerProcess
 
@@ -42,6 +44,14 @@ steps:
     skillId: t.gated
     inputSelector: { gate: "${{ trigger.gate }}" }
 """
+FAILING = """
+workflowName: cli.failing
+version: 1.0.0
+steps:
+  - stepId: fail
+    skillId: t.flaky
+    inputSelector: { failures: 99, permanent: true, code: NO_LUCK }
+"""
 CYCLE = """
 workflowName: cli.cycle
 version: 1.0.0
@@ -52,8 +62,16 @@ steps:
 
 
 @pytest.fixture(scope="module")
+def engine(engine_settings: EngineSettings, skills: SkillServerProcess) -> Iterator[EngineProcess]:
+    """A server that serves the files that the skills publish."""
+    with EngineProcess(engine_settings, RUNENGINE_ARTIFACT_STORE=skills.artifact_dir.as_uri()) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
 def environment(engine: EngineProcess) -> dict[str, str]:
-    return {**clean_environment(), "RUNENGINE_TARGET": engine.target, "TOKEN": TOKENS.admin}
+    variables = {"RUNENGINE_TARGET": engine.target, "RUNENGINE_URL": engine.http_url, "TOKEN": TOKENS.admin}
+    return {**clean_environment(), **variables}
 
 
 @pytest.fixture(scope="module")
@@ -271,6 +289,87 @@ def test_interrupt(
     assert json.loads(run("get", run_id, "--output", "json").stdout)["status"] == "running"
     skills.open_gate(gate)
     assert run("watch", run_id).returncode == 0
+
+
+def test_artifact_content(run: Command, base: str, tmp_path: Path) -> None:
+    """artifact get writes the published bytes to a file or to standard output; what cannot be had leaves nothing."""
+    (artifact,) = json.loads(run("artifacts", base, "--output", "json").stdout)["artifacts"]
+    out = tmp_path / "style.txt"
+    done = run("artifact", "get", artifact["id"], "--out", out)
+    assert (done.returncode, done.stdout) == (0, f"{out}: 4 B\n")
+    assert out.read_text() == "calm"
+    assert run("artifact", "get", artifact["id"], "--out", "-").stdout == "calm"
+    missing = run("artifact", "get", str(uuid.uuid4()), "--out", tmp_path / "none", "--output", "json")
+    assert missing.returncode == 4
+    assert json.loads(missing.stderr)["error"]["code"] == "ARTIFACT_NOT_FOUND"
+    assert run("artifact", "get", artifact["id"], "--out", tmp_path / "none", TOKEN="wrong").returncode == 1
+    absent = run("artifact", "get", artifact["id"], "--out", tmp_path / "none", RUNENGINE_URL="http://127.0.0.1:1")
+    assert absent.returncode == 5
+    assert run("artifact", "get", artifact["id"], "--out", tmp_path / "no" / "folder").returncode == 2
+    assert run("artifact", "get", artifact["id"], "--out", out, RUNENGINE_URL="http://example.com").returncode == 2
+    assert [each.name for each in tmp_path.iterdir()] == ["style.txt"]
+
+
+def test_watch_token(run: Command, base: str, engine: EngineProcess) -> None:
+    """watch-token prints a token alone, which reads this run over HTTP and nothing else."""
+    done = run("watch-token", base, "--for", "60s")
+    assert done.returncode == 0, done.stderr
+    token = done.stdout.strip()
+    assert "valid until" in done.stderr
+    with urlopen(f"{engine.http_url}/api/v1/runs/{base}?access_token={token}") as answer:
+        assert json.load(answer)["id"] == base
+    with pytest.raises(HTTPError):
+        urlopen(f"{engine.http_url}/api/v1/runs?access_token={token}").close()
+
+
+def test_queue(run: Command, waiting: tuple[str, str]) -> None:
+    """queue shows what runs; as JSON with its age in milliseconds."""
+    lines = run("queue").stdout.splitlines()
+    assert lines[0].split() == ["SKILL", "READY", "DELAYED", "WAITING", "HELD", "RUNNING", "STUCK"]
+    assert "1 engine is alive" in lines
+    assert "oldestAgeMs" in json.loads(run("queue", "--output", "json").stdout)["total"]["running"]
+
+
+def test_failed_run(run: Command, files: Path) -> None:
+    """A followed run that fails has status 1, and the reason of the step that failed is told."""
+    file = files.parent / "failing.yaml"
+    file.write_text(FAILING)
+    assert run("workflow", "register", file).returncode == 0
+    done = run("trigger", "cli.failing", "--watch")
+    assert done.returncode == 1
+    assert "run failed" in done.stdout and "NO_LUCK" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path", "body"),
+    [
+        (["get", "RUN"], "/runs/RUN", None),
+        (["get", "no-uuid"], "/runs/no-uuid", None),
+        (["trigger", "no.such"], "/runs", {"workflowName": "no.such"}),
+        (["trigger", "cli.demo", "--force-step", "x"], "/runs", {"workflowName": "cli.demo", "forceStepIds": ["x"]}),
+        (["workflow", "get", "no.such"], "/workflows/no.such", None),
+    ],
+)
+def test_errors_as_over_http(
+    run: Command,
+    base: str,
+    engine: EngineProcess,
+    arguments: list[str],
+    path: str,
+    body: dict[str, object] | None,
+) -> None:
+    """With --output json an error is the object that the same request gets over HTTP."""
+    missing = str(uuid.uuid4())
+    done = run(*[missing if word == "RUN" else word for word in arguments], "--output", "json")
+    request = Request(
+        f"{engine.http_url}/api/v1{path.replace('RUN', missing)}",
+        headers={"Authorization": f"Bearer {TOKENS.admin}", "Content-Type": "application/json"},
+        data=None if body is None else json.dumps(body).encode(),
+    )
+    with pytest.raises(HTTPError) as refused:
+        urlopen(request).close()
+    with refused.value as answer:
+        assert json.loads(done.stderr) == json.load(answer)
 
 
 def test_exit_status(run: Command, base: str) -> None:
