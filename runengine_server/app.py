@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import partial
 from random import Random
@@ -27,6 +27,7 @@ from runengine_server.adapters.postgres.lineage_reader import PostgresLineageRea
 from runengine_server.adapters.postgres.progress_hints import SharedProgressBoard, show
 from runengine_server.adapters.postgres.queries import sql
 from runengine_server.adapters.postgres.queue_reader import PostgresQueueReader
+from runengine_server.adapters.postgres.readiness import DatabaseReadiness
 from runengine_server.adapters.postgres.run_reader import PostgresRunReader
 from runengine_server.adapters.postgres.run_store import PostgresRunStore
 from runengine_server.adapters.postgres.signing_keys import PostgresSigningKeys
@@ -34,12 +35,15 @@ from runengine_server.adapters.postgres.skill_calls import PostgresSkillCalls
 from runengine_server.adapters.postgres.skill_permits import PostgresSkillPermits
 from runengine_server.adapters.postgres.step_history import PostgresStepHistory
 from runengine_server.adapters.postgres.step_queue import PostgresEngineRegistry, PostgresStepQueue
+from runengine_server.adapters.postgres.step_times import PostgresStepTimes
 from runengine_server.adapters.postgres.workflow_store import PostgresWorkflowStore
 from runengine_server.adapters.skills.http_callbacks import HttpCallbacks
 from runengine_server.adapters.skills.local_runner import LocalSkillRunner
 from runengine_server.adapters.skills.routing import RoutingSkillRunner, route_targets
 from runengine_server.adapters.skills.targets import TargetError, parse_targets, parse_tokens
 from runengine_server.adapters.telemetry.log_observer import LogObserver
+from runengine_server.adapters.telemetry.metered_queue import MeteredEngineRegistry, MeteredStepQueue
+from runengine_server.adapters.telemetry.metrics import Metrics
 from runengine_server.adapters.telemetry.observer_group import ObserverGroup
 from runengine_server.adapters.tokens.anonymous import AnonymousAuthenticator
 from runengine_server.adapters.tokens.static_tokens import StaticTokens
@@ -48,15 +52,18 @@ from runengine_server.adapters.valkey.output_cache import open_valkey_cache
 from runengine_server.config import ConfigurationError, Settings
 from runengine_server.domain.errors import UnavailableError
 from runengine_server.http.app import http_app
-from runengine_server.http.ops import ops_app
+from runengine_server.http.metered import MeteredRequests
 from runengine_server.http.server import HttpServer
 from runengine_server.http.settings import HttpSettings
 from runengine_server.http.skill_callbacks import skill_callback_endpoint
+from runengine_server.operations import Operations
 from runengine_server.ports.authenticator import Authenticator
 from runengine_server.ports.observer import Observer
 from runengine_server.ports.output_cache import OutputCache
 from runengine_server.ports.skill_runner import SkillRunner
 from runengine_server.rpc.bind import check_bind
+from runengine_server.rpc.metered import MeteredCalls
+from runengine_server.rpc.readiness import Readiness
 from runengine_server.rpc.server import RpcServer
 from runengine_server.rpc.settings import RpcSettings, TlsFiles
 from runengine_server.scheduler.assembly import assemble_scheduler
@@ -76,6 +83,7 @@ from runengine_server.service.watch_tokens import AdmitWatchers
 from runengine_server.service.watched_runs import WatchedRuns
 from runengine_server.service.workflow_catalogue import WorkflowCatalogue
 from runengine_server.signals import Signals, WatcherObserver
+from runengine_server.tracing import Tracing, tracing
 from runengine_server.workflow_directory import register_workflow_dir
 
 PARTITIONS_S = 60.0
@@ -129,11 +137,14 @@ async def run_engine(
     """
     async with AsyncExitStack() as stack:
         databases = await _open_databases(stack, settings)
+        traced = await stack.enter_async_context(tracing(PostgresStepTimes(databases.general)))
+        log.find_traces_by(traced.trace_id_of)
         callbacks = HttpCallbacks(PostgresSkillCalls(databases.general), base_url=settings.callback_url.rstrip("/"))
         skills = await stack.enter_async_context(_skill_runner(settings, local_skills, callbacks))
         hub, progress = EventHub(), InMemoryProgressBoard()
         signals = Signals(_hints(settings, hub, progress, lambda: signals))
-        observer: Observer = ObserverGroup([log, WatcherObserver(signals.hints)])
+        operations = Operations()
+        observer: Observer = ObserverGroup([log, operations.observer, WatcherObserver(signals.hints)])
         cold = PostgresOutputCache(databases.general)
         tiers = await stack.enter_async_context(_tiers(settings, databases.general, cold))
         artifacts = _artifacts(settings)
@@ -149,11 +160,16 @@ async def run_engine(
             planning_cache=SharedOutputCache(cache),
             skills=skills,
             observer=observer,
+            traced=traced,
         )
         catalogue = WorkflowCatalogue(shared.workflows)
-        scheduler = signals.scheduler = _scheduler(settings, databases, shared, catalogue, signals)
+        metrics = operations.metrics
+        scheduler = signals.scheduler = _scheduler(settings, databases, shared, catalogue, signals, metrics)
         queue = QueueOverviews(
-            PostgresQueueReader(databases.general), catalogue, SystemClock(), has_capacity=lambda: not scheduler.is_busy
+            PostgresQueueReader(databases.operations),
+            catalogue,
+            SystemClock(),
+            has_capacity=lambda: not scheduler.is_busy,
         )
         services = _use_cases(settings, databases, shared, catalogue, hub, signals, queue)
         if settings.workflow_dir is not None:
@@ -162,6 +178,12 @@ async def run_engine(
             services=services,
             authenticator=authenticator or _authenticator(settings),
             settings=_rpc_settings(settings),
+            interceptors=[*traced.interceptors, MeteredCalls(operations.meter)],
+        )
+        readiness = Readiness(
+            DatabaseReadiness(databases.operations).problems,
+            lambda is_ready: rpc.set_serving(is_serving=is_ready),
+            SystemClock(),
         )
         http_settings = _http_settings(settings)
         check_bind(
@@ -171,10 +193,19 @@ async def run_engine(
             insecure_plaintext=http_settings.insecure_plaintext,
         )
         further = [skill_callback_endpoint(callbacks, rpc.admission, http_settings.body_bytes_max)]
-        app = http_app(services, rpc, http_settings, further)
-        http = HttpServer(app, http_settings.address, tls=http_settings.tls)
+        app = MeteredRequests(http_app(services, rpc, http_settings, further), operations.meter)
+        http = HttpServer(traced.http(app), http_settings.address, tls=http_settings.tls)
         callbacks.base_url = callbacks.base_url or http.url
-        ops = HttpServer(ops_app(console_url=http.url), settings.ops_address)
+        ops_app = operations.app(
+            console_url=http.url,
+            queue=queue,
+            readiness=readiness,
+            scheduler=scheduler,
+            attempts_max=settings.attempts_max,
+            rpc=rpc,
+            databases={each.name: getattr(databases, each.name) for each in fields(databases)},
+        )
+        ops = HttpServer(ops_app, settings.ops_address)
         await stack.enter_async_context(
             _running(
                 shared.store.creations.run,
@@ -184,7 +215,9 @@ async def run_engine(
                 partial(_keep_partitions, shared),
                 _cache_cleanup(settings, databases.general, observer).run,
                 callbacks.run,
+                readiness.run,
                 *([tiers.run] if tiers is not None else []),
+                *traced.work,
             )
         )
         # Inside the rest: its last words, at the end, still reach other engines and the hot cache.
@@ -192,11 +225,12 @@ async def run_engine(
         await rpc.start()
         await http.start()
         await ops.start()
-        await rpc.set_serving(is_serving=True)
+        await readiness.begin()
         try:
             yield Engine(services=services, scheduler=scheduler, rpc=rpc, http=http, ops=ops)
         finally:
             with anyio.CancelScope(shield=True):
+                readiness.drain()
                 await scheduler.drain()
                 await rpc.drain(settings.drain_s)
                 await http.stop(HTTP_STOP_S)
@@ -205,11 +239,12 @@ async def run_engine(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Databases:
-    """Connections by use: ticks and heartbeats never wait behind anything else."""
+    """Connections by use: ticks, heartbeats and questions about health never wait behind anything else."""
 
     general: Database
     ticks: Database
     heartbeats: Database
+    operations: Database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,24 +261,31 @@ class _Shared:
     planning_cache: SharedOutputCache
     skills: SkillRunner
     observer: Observer
+    traced: Tracing
 
 
 def _scheduler(
-    settings: Settings, databases: _Databases, shared: _Shared, catalogue: WorkflowCatalogue, signals: Signals
+    settings: Settings,
+    databases: _Databases,
+    shared: _Shared,
+    catalogue: WorkflowCatalogue,
+    signals: Signals,
+    metrics: Metrics,
 ) -> Scheduler:
     return assemble_scheduler(
-        queue=PostgresStepQueue(databases.ticks),
-        registry=shared.registry,
+        queue=MeteredStepQueue(PostgresStepQueue(databases.ticks), metrics),
+        registry=MeteredEngineRegistry(shared.registry, metrics),
         store=shared.store,
         workflows=catalogue,
         cache=ObservedOutputCache(shared.cache, shared.observer),
-        skills=shared.skills,
+        skills=shared.traced.skills(shared.skills),
         permits=PostgresSkillPermits(databases.general, on_freed=signals.hints.announce_permits),
         observer=shared.observer,
         progress=shared.progress,
         clock=SystemClock(),
         random=Random(),
         settings=settings.scheduler_settings(),
+        tracer=shared.traced.tracer,
     )
 
 
@@ -266,6 +308,7 @@ def _use_cases(
     )
     return UseCases(
         start=StartRuns(
+            tracer=shared.traced.tracer,
             catalogue=catalogue,
             workflows=shared.workflows,
             store=shared.store,
@@ -281,7 +324,13 @@ def _use_cases(
             clock=SystemClock(),
         ),
         watch=WatchRuns(read=read, runs=WatchedRuns(read, shared.events), hints=hub, clock=SystemClock()),
-        cancel=CancelRuns(read=read, store=shared.store, signal=signals, observer=shared.observer),
+        cancel=CancelRuns(
+            read=read,
+            store=shared.store,
+            signal=signals,
+            observer=shared.observer,
+            tracer=shared.traced.tracer,
+        ),
         registry=Registry(store=shared.workflows, skills=shared.skills, has_artifact_roots=shared.artifacts.has_roots),
         cache=ManageCache(admin=PostgresCacheAdmin(databases.general), workflows=catalogue),
         queue=queue,
@@ -319,6 +368,7 @@ async def _open_databases(stack: AsyncExitStack, settings: Settings) -> _Databas
         general=await enter(_database(settings, settings.database_connections, PINNED_PLANS)),
         ticks=await enter(_database(settings, pipelines, PINNED_PLANS)),
         heartbeats=await enter(_database(settings, 1)),
+        operations=await enter(_database(settings, 2)),
     )
 
 
