@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event as ThreadEvent
@@ -29,6 +29,7 @@ from runengine_server.adapters.skills.local_runner import LocalSkillRunner
 from runengine_server.adapters.skills.targets import parse_endpoint
 from runengine_server.domain.failure import Failure
 from runengine_server.domain.ids import RunId, SkillId, StepId, Tenant
+from runengine_server.domain.trace_context import TraceContext
 from runengine_server.ports.skill_runner import Failed, SkillCall, SkillRunner, Succeeded
 
 from ..support.http_runner import HttpRunner, http_runner
@@ -129,7 +130,11 @@ def _skills(probe: Probe) -> list[Skill]:
         first = await context.publish(b"one", filename="one.txt", media_type="text/plain")
         return {"text": (await context.read(first)).decode()}
 
-    return [sync, asynchronous, fails, breaks, returns, hangs, polls, publishes, publishes_async]
+    @skill("t.traced")
+    def traced(given: dict[str, Any], context: SkillContext) -> dict[str, Any]:
+        return {"traceparent": context.traceparent, "traceId": context.trace_id}
+
+    return [sync, asynchronous, fails, breaks, returns, hangs, polls, publishes, publishes_async, traced]
 
 
 def _call(skill_id: str, value: dict[str, Any] | None = None, *, timeout_s: float = 20.0) -> SkillCall:
@@ -168,6 +173,15 @@ async def _success(runner: SkillRunner, call: SkillCall) -> Succeeded:
     outcome = await runner.execute(call, _ignore)
     assert isinstance(outcome, Succeeded), outcome
     return outcome
+
+
+async def test_a_skill_can_go_on_in_the_trace_of_its_call(runner: SkillRunner) -> None:
+    """The call's trace context is what the skill is given; one without is given nothing."""
+    trace = TraceContext(traceparent=f"00-{'a1' * 16}-{'b2' * 8}-01")
+    traced = await _success(runner, replace(_call("t.traced"), trace=trace))
+    assert json.loads(traced.output_json) == {"traceparent": trace.traceparent, "traceId": "a1" * 16}
+    untraced = await _success(runner, _call("t.traced", {"again": True}))
+    assert json.loads(untraced.output_json) == {"traceparent": "", "traceId": ""}
 
 
 @pytest.mark.parametrize("skill_id", ["t.sync", "t.async"])

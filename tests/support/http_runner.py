@@ -26,6 +26,7 @@ from runengine_server.adapters.skills.local_runner import LocalSkillRunner
 from runengine_server.adapters.skills.targets import parse_endpoint
 from runengine_server.adapters.tokens.anonymous import AnonymousAuthenticator
 from runengine_server.domain.ids import RunId, SkillId, StepId, Tenant
+from runengine_server.domain.trace_context import TraceContext
 from runengine_server.http.server import HttpServer
 from runengine_server.http.skill_callbacks import skill_callback_endpoint
 from runengine_server.ports.skill_calls import SkillCalls
@@ -65,6 +66,7 @@ class HttpRunner:
         assert hashlib.sha256(_input_of(body)).hexdigest() == order["inputHash"]
         self.requests.append(order)
         self.headers.append(dict(request.headers))
+        order["traceparent"] = request.headers.get("traceparent")
         if self.is_async:
             self.tasks.start_soon(self._work, order)
             return JSONResponse({"workerId": "http-1"}, status_code=202)
@@ -190,6 +192,7 @@ def _call(order: dict[str, Any]) -> SkillCall:
         workflow_name=order["workflowName"],
         tenant=Tenant(order["tenant"]),
         timeout_s=order["timeoutMs"] / 1000,
+        trace=TraceContext(traceparent=order["traceparent"]) if order["traceparent"] else None,
     )
 
 

@@ -27,6 +27,7 @@ from runengine_server.adapters.skills.http_request import request_body
 from runengine_server.adapters.skills.http_transport import Answer, AnswerTooLargeError, HttpTransport
 from runengine_server.adapters.skills.silence import ACCEPTED_WITHIN_S, SILENT_INTERVALS_MAX, fell_silent
 from runengine_server.adapters.skills.targets import Endpoint, Transport
+from runengine_server.adapters.skills.trace_metadata import trace_metadata
 from runengine_server.domain.failure import OUTPUT_TOO_LARGE, SKILL_UNAVAILABLE, Failure
 from runengine_server.domain.ids import SkillId
 from runengine_server.ports.skill_runner import (
@@ -63,7 +64,7 @@ class HttpSkillRunner:
         heartbeat_interval_s: float = 5.0,
         connected_within_s: float = ACCEPTED_WITHIN_S,
         refresh_interval_s: float = 30.0,
-        call_metadata: CallMetadata = lambda _: (),
+        call_metadata: CallMetadata = trace_metadata,
     ) -> None:
         """Prepare the runner; nothing is dialled yet.
 
@@ -74,7 +75,7 @@ class HttpSkillRunner:
             heartbeat_interval_s: how often a runner that calls back must be heard; three silent ones end a call.
             connected_within_s: how long a runner that is away is waited for.
             refresh_interval_s: how often the list of skills is read.
-            call_metadata: further headers of each call, such as `traceparent`.
+            call_metadata: further headers of each call; by default its trace context.
 
         Raises:
             ValueError: a token would travel in plaintext.
