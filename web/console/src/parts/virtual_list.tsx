@@ -23,7 +23,8 @@ export function VirtualList({ count, rowHeight, label, renderRow, inSight = -1, 
   const [view, setView] = useState({ top: 0, height: 800 });
 
   const look = () => {
-    const { scrollTop, clientHeight, scrollHeight } = area.current!;
+    if (area.current === null) return; // observers may report once more after the list is gone
+    const { scrollTop, clientHeight, scrollHeight } = area.current;
     isAtEnd.current = scrollHeight - scrollTop - clientHeight < AT_END_PX;
     setView((before) =>
       before.top === scrollTop && before.height === clientHeight ? before : { top: scrollTop, height: clientHeight },
