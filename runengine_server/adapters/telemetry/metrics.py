@@ -1,4 +1,4 @@
-"""The metrics of this process: names, labels and buckets, as docs/metrics.md promises them."""
+"""The metrics of this process: names, labels and buckets, as docs/metrics.md promises them (see also step_tallies)."""
 
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
@@ -17,27 +17,7 @@ _FAST_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 _SLOW_S: Final = (0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1800.0)
 _COUNTS: Final = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 
-OTHER: Final = "other"
-
 disable_created_metrics()  # type: ignore[no-untyped-call]  # when a series began doubles what is scraped
-
-
-class Labels:
-    """Bounds a label's values: the first so many stay as they are, all later ones are `other`."""
-
-    def __init__(self, values_max: int) -> None:
-        """Keep `values_max` values."""
-        self._max = values_max
-        self._known: set[str] = set()
-
-    def bounded(self, value: str) -> str:
-        """The value, or `other`."""
-        if value in self._known:
-            return value
-        if not value or len(self._known) >= self._max:
-            return OTHER
-        self._known.add(value)
-        return value
 
 
 class Metrics:
@@ -59,13 +39,7 @@ class Metrics:
         self.run_duration = histogram(
             "run_duration_seconds", "From the creation of a run that completed to its end", buckets=_SLOW_S
         )
-        self.steps = counter("steps_total", "Steps that have an output", "skill", "source")
-        self.step_duration = histogram(
-            "step_duration_seconds", "Of the attempt that succeeded", "skill", buckets=_SLOW_S
-        )
         self.attempts_failed = counter("attempts_failed_total", "Attempts that failed", "skill", "code")
-        self.cache_hits = counter("cache_hits_total", "Look-ups of the step cache that found an output", "tier")
-        self.cache_misses = counter("cache_misses_total", "Look-ups of the step cache that found none")
         self.flights_joined = counter(
             "flights_joined_total", "Steps that began to wait for another run's identical one"
         )

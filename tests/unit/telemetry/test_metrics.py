@@ -5,8 +5,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from runengine_server.adapters.telemetry.metered_queue import MeteredEngineRegistry, MeteredStepQueue
 from runengine_server.adapters.telemetry.metrics import Metrics
-from runengine_server.adapters.telemetry.metrics_observer import SKILLS_MAX, MetricsObserver
+from runengine_server.adapters.telemetry.metrics_observer import MetricsObserver
 from runengine_server.adapters.telemetry.request_metrics import RequestMetrics
+from runengine_server.adapters.telemetry.step_tallies import SKILLS_MAX
 from runengine_server.domain.cache import CacheKey
 from runengine_server.domain.failure import Failure
 from runengine_server.domain.ids import EngineNo, RunId, RunKey, StepId, StepNo, Tenant
@@ -61,6 +62,19 @@ def test_labels_are_bounded() -> None:
     assert values["run_engine_attempts_failed_total", "SKILL_TIMEOUT", "skill.n0"] == 1
     assert len({key[1] for key in values if key[0] == "run_engine_steps_total"}) == SKILLS_MAX + 1
     assert "MADE_UP" not in str(values)
+
+
+def test_durations() -> None:
+    """Each duration counts up to every bound that it does not exceed, and in the sum."""
+    metrics = Metrics()
+    observer = MetricsObserver(metrics)
+    for duration_ms in (10, 11, 400, 7_200_000):
+        observer.step_completed(RUN, "s", "a.skill", duration_ms)
+    values = scraped(metrics)
+    bucket = "run_engine_step_duration_seconds_bucket"
+    assert [values[bucket, bound, "a.skill"] for bound in ("0.01", "0.1", "0.5", "1800.0", "+Inf")] == [1, 2, 3, 3, 4]
+    assert values["run_engine_step_duration_seconds_sum", "a.skill"] == 7200.421
+    assert values["run_engine_step_duration_seconds_count", "a.skill"] == 4
 
 
 def test_runs_and_troubles() -> None:
