@@ -32,6 +32,7 @@ def list_entries(
     workflow: Workflow = "",
     step: Step = "",
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 50,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print keys only, one a line.")] = False,
 ) -> None:
     """List cache entries, newest first.
 
@@ -47,7 +48,9 @@ def list_entries(
             found.append(entry)
             if len(found) == limit:
                 break
-        if session.is_data:
+        if quiet:
+            session.say_each(entry.key for entry in found)
+        elif session.is_data:
             session.print_data({"entries": found})
         elif found:
             session.show(tables.cache_entries_table(found))

@@ -58,7 +58,8 @@ Payload = Annotated[
 ]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Follow the run until it ends.")]
 Plan = Annotated[bool, typer.Option("--plan", help="Show what would execute and be reused; start nothing.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the run's id only.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the run's id only; with --plan the digest.")]
+Ids = Annotated[bool, typer.Option("--quiet", "-q", help="Print ids only, one a line.")]
 Labels = Annotated[list[str] | None, typer.Option("--label", help="key=value; repeatable.", show_default=False)]
 Deadline = Annotated[
     str | None, typer.Option(help="Fail the run if it has not ended after this long, such as 30m.", show_default=False)

@@ -77,12 +77,15 @@ def list_runs(
     ] = "",
     trigger_type: Annotated[TriggerType | None, options.one_of(TriggerType, "--type", help="Only these.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Most runs to show.")] = LIMIT_DEFAULT,
+    quiet: options.Ids = False,
 ) -> None:
     """List runs, newest first.
 
-    Example:
+    Examples:
 
       runengine list --workflow campaign.build.v1 --status failed
+
+      runengine list --status running --quiet
     """
     session = session_of(context)
     filters = RunFilter(workflow_name=workflow, statuses=status or [], labels=read_labels(label), base_run_id=base_run)
@@ -95,7 +98,9 @@ def list_runs(
             runs.append(run)
             if len(runs) == limit:
                 break
-        if session.is_data:
+        if quiet:
+            session.say_each(run.id for run in runs)
+        elif session.is_data:
             session.print_data({"runs": runs})
         elif runs:
             session.show(tables.runs_table(runs))
@@ -137,18 +142,23 @@ def artifacts(
     context: typer.Context,
     run_id: options.RunId,
     step: Annotated[str, typer.Option(help="Only this step's.", show_default=False, autocompletion=step_ids)] = "",
+    quiet: options.Ids = False,
 ) -> None:
     """List a run's artifacts with their URIs, those of reused steps too.
 
-    Example:
+    Examples:
 
       runengine artifacts RUN --output json
+
+      runengine artifacts RUN --step mix_audio --quiet
     """
     session = session_of(context)
 
     async def command(client: RunEngineClient) -> int:
         found = [artifact async for artifact in client.list_artifacts(run_id, step_id=step)]
-        if session.is_data:
+        if quiet:
+            session.say_each(artifact.id for artifact in found)
+        elif session.is_data:
             session.print_data({"artifacts": found})
         elif found:
             session.show(tables.artifacts_table(found))

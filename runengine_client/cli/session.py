@@ -1,7 +1,7 @@
 """One run of the command: the connection it was given, where it prints, and how errors end it."""
 
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,6 +94,11 @@ class Session:
     def say(self, text: str | Text) -> None:
         """Print a line, exactly as it is, never wrapped."""
         self.console.print(text if isinstance(text, Text) else Text(text), soft_wrap=True)
+
+    def say_each(self, lines: Iterable[str]) -> None:
+        """Print lines for a script; none where there is nothing."""
+        for line in lines:
+            self.say(line)
 
     def note(self, text: str) -> None:
         """Print a remark for a person on standard error."""

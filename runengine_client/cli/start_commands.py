@@ -193,7 +193,9 @@ def _run(session: Session, command: _Start) -> None:
 
 async def _show_plan(session: Session, command: _Start, client: RunEngineClient) -> int:
     plan = await command.plan(client)
-    if session.is_data:
+    if command.is_quiet:
+        session.say(plan.digest)
+    elif session.is_data:
         session.print_data(plan)
     else:
         session.show(tables.plan_table(plan))

@@ -13,24 +13,17 @@ from typing import Any
 
 import grpc
 import pytest
-import typer
 import yaml
 from typer.testing import CliRunner
 
 from runengine_client.cli.app import app
-from runengine_client.pb.runengine.v1 import cache_pb2, run_engine_pb2, workflow_pb2
+from runengine_client.pb.runengine.v1 import workflow_pb2
 from runengine_server.__main__ import cli as server_app
 
+from ...support.command_lines import RPCS, commands_of
 from .messages import RUN_ID
 
 WORKFLOW = "workflowName: demo\nversion: 1.0.0\nsteps:\n  - {stepId: plan, skillId: demo.plan}\n"
-
-RPCS = {
-    f"/{service.full_name}/{method.name}"
-    for module in (run_engine_pb2, workflow_pb2, cache_pb2)
-    for service in module.DESCRIPTOR.services_by_name.values()
-    for method in service.methods
-}
 
 # One line for each way to ask; FILE is a workflow's.
 LINES = """
@@ -123,17 +116,7 @@ def run(serving: Any) -> Any:
     return invoke
 
 
-def commands(group: typer.Typer, program: str) -> Iterator[tuple[str, Any]]:
-    """Every command and group below, with the words that call it."""
-    pending = [(program, typer.main.get_command(group))]
-    while pending:
-        words, command = pending.pop()
-        yield words, command
-        for name, each in getattr(command, "commands", {}).items():
-            pending.append((f"{words} {name}", each))
-
-
-COMMANDS = [*commands(app, "runengine"), *commands(server_app, "runengine-server")]
+COMMANDS = [*commands_of(app, "runengine"), *commands_of(server_app, "runengine-server")]
 
 
 @pytest.mark.parametrize(("words", "command"), COMMANDS, ids=[words for words, _ in COMMANDS])
