@@ -124,12 +124,28 @@ async def test_what_happens_is_counted(ops: httpx.Client, client: RunEngineClien
     assert (hits, grown("run_engine_cache_misses_total")) == (4, 5)
     assert 0 < after["run_engine_cache_hit_rate",] < 1
     assert grown("run_engine_grpc_requests_total", "OK", "/runengine.v1.RunEngine/Trigger") == 3
-    assert grown("run_engine_grpc_requests_total", "OK", "/runengine.v1.RunEngine/WatchRun") >= 3
     assert grown("run_engine_grpc_request_duration_seconds_count", "/runengine.v1.RunEngine/Trigger") == 3
     assert grown("run_engine_http_requests_total", "/api/v1/runs/{runId}", "200", "GET") == 1
     assert grown("run_engine_http_requests_total", "/api/v1/runs", "403", "POST") == 1
     assert grown("run_engine_http_requests_total", "unknown", "404", "GET") == 1
     assert grown("run_engine_turn_duration_seconds_count") > 0
+
+
+async def test_streams_are_counted(ops: httpx.Client, client: RunEngineClient) -> None:
+    """A watch is open while somebody follows, counts once it has ended, and has no duration."""
+    await client.register_workflow(demo())
+    name, method = "run_engine_grpc_requests_total", "/runengine.v1.RunEngine/WatchRun"
+
+    def ended() -> float:
+        return sum(value for key, value in samples(ops).items() if key[0] == name and key[2] == method)
+
+    before = ended()
+    handle = await client.start(DEMO, {"brief": uuid4().hex})
+    await handle.wait()
+    async for _ in client.watch(handle.id, after_sequence=0):
+        pass
+    wait_until(lambda: ended() >= before + 1 and samples(ops)["run_engine_watches_open",] == 0, "the watch is counted")
+    assert ("run_engine_grpc_request_duration_seconds_count", method) not in samples(ops)
 
 
 async def test_refused_calls_keep_their_status(ops: httpx.Client, engine: EngineProcess) -> None:
