@@ -6,7 +6,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _MEMORY_BYTES_MAX = 8 << 20
 """Above this a file waits on disk until its hash, and so its place, is known."""
 
+RETRIES_MAX = 3
 _POLL_S = 0.1
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -54,8 +55,13 @@ def open_bucket(url: str) -> "ObjectStore":
     return S3Store(
         parts.hostname,
         prefix=parts.path.strip("/") or None,
-        client_options={"connect_timeout": "5s", "timeout": "20s"},
-        retry_config={"max_retries": 3, "retry_timeout": _seconds(20)},
+        client_options={
+            "connect_timeout": "5s",
+            "timeout": "20s",
+            # Options given here take the place of those that obstore reads from the environment.
+            "allow_http": os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true", "yes"),
+        },
+        retry_config={"max_retries": RETRIES_MAX, "retry_timeout": timedelta(seconds=20)},
     )
 
 
@@ -166,9 +172,3 @@ class ArtifactBucket:
 def _unavailable(error: Exception) -> SkillError:
     kind = type(error).__name__
     return SkillError("ARTIFACT_STORE_UNAVAILABLE", f"The artifact store did not answer: {kind}", retryable=True)
-
-
-def _seconds(count: float) -> Any:
-    from datetime import timedelta
-
-    return timedelta(seconds=count)

@@ -66,7 +66,7 @@ class ArtifactStore(Protocol):
         """
 
     async def remove_unfinished(self, before: datetime) -> int:
-        """What publishing left behind half-done before a moment is gone; how many files that were.
+        """What publishing or removing left behind half-done before a moment is gone; how many files that were.
 
         Raises:
             UnavailableError: ARTIFACT_STORE_UNAVAILABLE.
@@ -81,7 +81,10 @@ class ArtifactStore(Protocol):
 
 
 class ArtifactReferences(Protocol):
-    """What the database says about content: whether an artifact names it, and since when a clean-up saw that none does."""
+    """What the database says about content: whether an artifact names it, and since when none was seen to."""
+
+    async def begin_pass(self, interval_s: float) -> bool:
+        """True for whoever may pass over the store now; nobody else may for so long."""
 
     async def mark_unreferenced(self, contents: Sequence[str]) -> int:
         """Content that no artifact names is marked, unless it is already; marks of content that one names go.

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import obstore
 
-from runengine_client.skills.artifact_layout import CONTENTS, content_hash_of_folder, folder_of, marker_of
+from runengine_client.skills.artifact_layout import CONTENTS, REMOVING, content_hash_of_folder, folder_of, marker_of
 from runengine_server.adapters.artifacts.errors import bytes_gone, out_of_reach, store_unavailable
 
 if TYPE_CHECKING:
@@ -123,8 +123,15 @@ class BucketStore:
                 await obstore.delete_async(self._bucket, [marker])
 
     async def remove_unfinished(self, before: datetime) -> int:
-        """See the port: an upload that was broken off leaves nothing to list; buckets have their own rules for it."""
-        return 0
+        """See the port; of uploads that were broken off buckets themselves know, and have rules for them."""
+        count = 0
+        with _store_errors():
+            async for metas in obstore.list(self._bucket, prefix=REMOVING, chunk_size=_BATCH):
+                old = [meta["path"] for meta in metas if meta["last_modified"] < before]
+                if old:
+                    await obstore.delete_async(self._bucket, old)
+                count += len(old)
+        return count
 
     async def owner(self, claimant: str) -> str:
         """See the port."""

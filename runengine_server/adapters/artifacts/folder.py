@@ -2,14 +2,23 @@
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import TypeVar
 
 import anyio.to_thread
 
-from runengine_client.skills.artifact_layout import CONTENTS, INCOMING, content_hash_of_folder, folder_of, marker_of
+from runengine_client.skills.artifact_layout import (
+    CONTENTS,
+    INCOMING,
+    REMOVING,
+    content_hash_of_folder,
+    folder_of,
+    marker_of,
+)
 from runengine_server.adapters.artifacts.errors import store_unavailable
 
 T = TypeVar("T")
@@ -62,7 +71,7 @@ class FolderStore:
                 return None
             for path, _ in files:
                 path.unlink(missing_ok=True)
-            if folder.is_dir():
+            with suppress(OSError):  # not there, or published into again
                 folder.rmdir()
             return max((stat.st_size for _, stat in files), default=0)  # its names are links to the same bytes
         finally:
@@ -70,20 +79,21 @@ class FolderStore:
 
     def _remove_unfinished(self, before: float) -> int:
         count = 0
-        for path, stat in _files(self._root / INCOMING):
-            if stat.st_mtime < before:
-                path.unlink(missing_ok=True)
-                count += 1
+        for folder in (INCOMING, REMOVING):
+            for path, stat in _files(self._root / folder):
+                if stat.st_mtime < before:
+                    path.unlink(missing_ok=True)
+                    count += 1
         return count
 
     def _owner(self, claimant: str) -> str:
         path = self._root / OWNER
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(claimant)
-        except FileExistsError:
-            return path.read_text(encoding="utf-8")
-        return claimant
+        # A link, as it is there with what it says or not at all.
+        with suppress(FileExistsError), NamedTemporaryFile("w", dir=self._root, encoding="utf-8") as claim:
+            claim.write(claimant)
+            claim.flush()
+            path.hardlink_to(claim.name)
+        return path.read_text(encoding="utf-8")
 
 
 def _folders(parent: Path) -> list[Path]:
