@@ -93,7 +93,7 @@ def exporting_spans(service: str) -> Iterator[None]:
 
         exporters = span_exporters(os.environ)
     except (ImportError, TracingUnavailableError) as problem:
-        _log.warning("Spans are not exported: %s; `pip install runengine[tracing]` has what OTEL_* ask for", problem)
+        _log.warning("Spans are not exported: %s", problem)
         yield
         return
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
@@ -121,5 +121,6 @@ def _exporter(name: str, environ: Mapping[str, str]) -> SpanExporter:
         exporter: SpanExporter = found.load()()
         return exporter
     raise TracingUnavailableError(
-        f"OTEL_TRACES_EXPORTER: no exporter {name!r} is installed; otlp (over gRPC) and console come with RunEngine"
+        f"OTEL_TRACES_EXPORTER: no exporter {name!r} is installed; "
+        "for OTLP over gRPC: pip install opentelemetry-exporter-otlp-proto-grpc"
     )
