@@ -98,7 +98,7 @@ def test_error_as_printed(place: Path, environment: dict[str, str]) -> None:
     """The document's error is what the command prints."""
     (printed,) = blocks("json")
     told = json.loads(printed)
-    run_id = told["error"]["message"].split()[-1]
+    run_id = told["error"]["details"]["runId"]
     done = subprocess.run(
         ["runengine", "get", run_id, "-o", "json"], env=environment, capture_output=True, text=True, check=False
     )
