@@ -8,7 +8,6 @@ is heard at once; what others were told is read at an interval.
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -23,6 +22,7 @@ from runengine_server.adapters.skills.http_answers import (
     read_answer,
     read_object,
 )
+from runengine_server.adapters.skills.http_open_call import OpenCall
 from runengine_server.domain.errors import FieldViolation, InvalidError, UnavailableError
 from runengine_server.domain.failure import SKILL_PROTOCOL_ERROR, Failure
 from runengine_server.domain.json_value import JsonObject
@@ -40,56 +40,6 @@ _RELEASED_MAX: Final = 10_000
 _MESSAGE_CHARACTERS_MAX: Final = 500
 _SECRET_BYTES: Final = 32
 _NAMESPACE: Final = UUID("2f6d3c52-7d0b-4c39-9a51-6f0c8a4b7e10")
-
-
-class OpenCall:
-    """A call that this engine waits for; `outcome` once it has ended, `heard_at` on anyio's clock once accepted."""
-
-    def __init__(self, call: SkillCall, call_id: UUID, secret: str, on_progress: ProgressListener) -> None:
-        """Begin to wait."""
-        self.call = call
-        self.call_id = call_id
-        self.secret = secret
-        self.outcome: Outcome | None = None
-        self.worker_id = ""
-        self.is_accepted = False
-        self.sends_heartbeats = False
-        self.heard_at = anyio.current_time()
-        self._changed = anyio.Event()
-        self._on_progress = on_progress
-        self._progress: bytes | None = None
-
-    def is_of(self, fencing_token: int, secret: str) -> bool:
-        """Whether a callback with these is one of this attempt."""
-        is_same = secrets.compare_digest(self.secret.encode(), secret.encode())
-        return is_same and self.call.fencing_token == fencing_token
-
-    def accept(self, worker_id: str, *, sends_heartbeats: bool) -> None:
-        """The runner will call back."""
-        self.worker_id = worker_id
-        self.is_accepted = True
-        self.sends_heartbeats = sends_heartbeats
-        self.heard_at = anyio.current_time()
-        self._changed.set()
-
-    def settle(self, outcome: Outcome) -> None:
-        """The call has ended; the first outcome counts."""
-        if self.outcome is None:
-            self.outcome = outcome
-            self._changed.set()
-
-    def hear(self, progress: bytes | None, *, silent_s: float = 0.0) -> None:
-        """The runner has said so long ago that it is alive, and perhaps how far it is."""
-        self.heard_at = max(self.heard_at, anyio.current_time() - silent_s)
-        if progress is not None and progress != self._progress:
-            self._progress = progress
-            document = orjson.loads(progress)
-            self._on_progress(document["fraction"], document["message"], datetime.now(UTC))
-
-    async def changed(self) -> None:
-        """It was accepted, or it has ended."""
-        await self._changed.wait()
-        self._changed = anyio.Event()
 
 
 class HttpCallbacks:
@@ -136,7 +86,7 @@ class HttpCallbacks:
         self._open[call_id] = waiting
         try:
             if opened.answer is not None:
-                waiting.settle(await read_answer(opened.answer))
+                waiting.settle(await _kept(opened.answer))
             yield waiting
         finally:
             if self._open.get(call_id) is waiting:
@@ -218,9 +168,9 @@ class HttpCallbacks:
             if waiting is None or waiting.outcome is not None or waiting.call.fencing_token != news.fencing_token:
                 continue
             if news.answer is not None:
-                waiting.settle(await read_answer(news.answer, waiting.worker_id))
+                waiting.settle(await _kept(news.answer, waiting.worker_id))
             else:
-                waiting.hear(news.progress, silent_s=news.silent_s)
+                waiting.hear_elsewhere(news.progress, news.silent_s)
 
 
 def broken(problem: str, worker_id: str = "") -> Failed:
@@ -228,9 +178,17 @@ def broken(problem: str, worker_id: str = "") -> Failed:
     return Failed(failure=Failure(code=SKILL_PROTOCOL_ERROR, message=problem, retryable=True), worker_id=worker_id)
 
 
+async def _kept(answer: bytes, worker_id: str = "") -> Outcome:
+    """The outcome of an answer that was stored, perhaps by an engine that understands more than this one."""
+    try:
+        return await read_answer(answer, worker_id)
+    except ProtocolError as problem:
+        return broken(str(problem), worker_id)
+
+
 def _fencing_token(document: JsonObject) -> int:
     token = document.get("fencingToken")
-    if not isinstance(token, int) or isinstance(token, bool) or token < 0:
+    if not isinstance(token, int) or isinstance(token, bool) or not 0 <= token < 2**53:
         raise _invalid("fencingToken", "must be the fencing token of the request, a whole number")
     return token
 

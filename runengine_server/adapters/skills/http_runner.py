@@ -21,8 +21,9 @@ from runengine_server.adapters.skills.http_answers import (
     read_refusal,
     text_of,
 )
-from runengine_server.adapters.skills.http_callbacks import HttpCallbacks, OpenCall, broken
+from runengine_server.adapters.skills.http_callbacks import HttpCallbacks, broken
 from runengine_server.adapters.skills.http_catalogue import HttpCatalogue
+from runengine_server.adapters.skills.http_open_call import OpenCall
 from runengine_server.adapters.skills.http_request import request_body
 from runengine_server.adapters.skills.http_transport import Answer, AnswerTooLargeError, HttpTransport
 from runengine_server.adapters.skills.silence import ACCEPTED_WITHIN_S, SILENT_INTERVALS_MAX, fell_silent
@@ -170,8 +171,8 @@ class HttpSkillRunner:
             opened.settle(Failed(failure=failure))
         except httpx.TransportError as problem:
             _log.warning(
-                "Skill call ended with %s: skillId=%s, runId=%s, stepId=%s, attempt=%d",
-                type(problem).__name__, call.skill_id, call.run_id, call.step_id, call.attempt,
+                "Skill call ended with %s: skillId=%s, runId=%s, stepId=%s, attempt=%d: %s",
+                type(problem).__name__, call.skill_id, call.run_id, call.step_id, call.attempt, problem,
             )  # fmt: skip
             is_sent = not isinstance(problem, _NOT_SENT)
             what = "ended the connection" if is_sent else f"could not be reached within {self._connected_within_s:g} s"

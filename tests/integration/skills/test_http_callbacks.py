@@ -81,6 +81,7 @@ async def test_a_callback_may_come_before_the_202(make_call: CallFactory) -> Non
         ({"fencingToken": 2}, 409, "FENCING_TOKEN_STALE"),
         ({"secret": "guess"}, 404, "SKILL_CALL_NOT_FOUND"),
         ({"fencingToken": "1"}, 400, "VALIDATION_FAILED"),
+        ({"fencingToken": -1}, 400, "VALIDATION_FAILED"),
         ({"content": b"{}"}, 400, "VALIDATION_FAILED"),
         ({"content": b"[1"}, 400, "VALIDATION_FAILED"),
         ({"content": b'{"fencingToken": 1, "output": ' + b'"x"' * (1 << 20) + b"}"}, 429, "PAYLOAD_TOO_LARGE"),
@@ -156,6 +157,9 @@ async def test_any_engine_takes_a_callback(make_call: CallFactory) -> None:
         assert (await call_back(order, "progress", at=other, fraction=0.25, message="a quarter")).status_code == 200
         await beat(order, at=other)
         assert attempt.progress == [(0.25, "a quarter")]
+        assert (await call_back(order, "progress", fraction=0.5, message="half")).status_code == 200
+        await beat(order, at=other)
+        assert attempt.progress[1:] == [(0.5, "half")]  # what another engine was told before is no news
         assert (await call_back(order, "complete", at=other, **OUTPUT)).json() == {"status": "taken"}
         assert (await call_back(order, "complete", **OUTPUT)).json() == {"status": "repeated"}
         assert isinstance(await attempt.result(), Succeeded)
