@@ -101,10 +101,11 @@ async def test_what_happens_is_counted(ops: httpx.Client, client: RunEngineClien
         run = await (await client.start(DEMO, payload)).wait()
         assert run.status is RunStatus.COMPLETED
     await (await client.start("ops.fails", {"given": None})).wait()
-    with httpx.Client(base_url=engine.http_url, headers={"authorization": f"Bearer {TOKENS.reader}"}) as http:
-        assert http.get(f"/api/v1/runs/{run.id}").status_code == 200
-        assert http.get(f"/api/v1/nothing/{SECRET}").status_code == 404
-        assert http.post("/api/v1/runs", json={}).status_code == 403
+    header = {"authorization": f"Bearer {TOKENS.reader}"}
+    async with httpx.AsyncClient(base_url=engine.http_url, headers=header) as http:
+        assert (await http.get(f"/api/v1/runs/{run.id}")).status_code == 200
+        assert (await http.get(f"/api/v1/nothing/{SECRET}")).status_code == 404
+        assert (await http.post("/api/v1/runs", json={})).status_code == 403
     after = samples(ops)
 
     def grown(*key: str) -> float:
@@ -166,12 +167,17 @@ async def test_refused_calls_keep_their_status(ops: httpx.Client, engine: Engine
     assert after[unknown] - before.get(unknown, 0) == 1
 
 
+def everything(ops: httpx.Client) -> list[httpx.Response]:
+    """What every path of the port answers."""
+    return [ops.get(path) for path in ("/health/live", "/health/ready", "/health/queues", "/metrics")]
+
+
 async def test_nothing_of_a_tenant_is_shown(ops: httpx.Client, client: RunEngineClient) -> None:
     """No answer of port 3002 has a tenant, a principal, a run, a step, a workflow, a payload or a token in it."""
     await client.register_workflow(demo())
     handle = await client.start(DEMO, {"brief": SECRET})
     await handle.wait()
-    answers = [ops.get(path) for path in ("/health/live", "/health/ready", "/health/queues", "/metrics")]
+    answers = everything(ops)
     assert [answer.status_code for answer in answers] == [200] * 4
     text = "".join(answer.text + json.dumps(dict(answer.headers)) for answer in answers)
     for secret in (SECRET, handle.id, TOKENS.admin, "acme", "ada", DEMO, "music"):
