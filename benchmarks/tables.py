@@ -107,6 +107,14 @@ TABLES: Final[Mapping[str, Table]] = {
             "--reps": _repeats(),
         },
     ),
+    "browser": Table(
+        about="commit to visible in a page that follows a run, in Chromium, by Connect and by gRPC-Web",
+        options={
+            "--steps": {"type": positive, "default": 50, "help": "of the run, one after another"},
+            "--pause-s": {"type": float, "default": 0.1, "help": "how long each step takes"},
+            "--reps": _repeats(),
+        },
+    ),
     "memory": Table(
         about="resident memory of an idle engine, and with runs and watchers",
         options={
