@@ -46,7 +46,10 @@ Claimant = tuple[RunKey, StepNo]
 class CacheQuery:
     """A key to look up: the fingerprint an entry must have, and whether its artifacts must still be there.
 
-    A `claimant` will execute where there is no entry.
+    Attributes:
+        claimant: will execute where there is no entry.
+        filed_after: an entry that is not later is none, for it has already been turned down.
+        is_promoted: whether an entry that only the cold tier has is to be kept in the hot one.
     """
 
     key: CacheKey
@@ -54,6 +57,8 @@ class CacheQuery:
     hot_ttl_s: int
     verify_artifacts: bool = False
     claimant: Claimant | None = None
+    filed_after: datetime | None = None
+    is_promoted: bool = True
 
     @property
     def flight(self) -> FlightId:
@@ -106,11 +111,13 @@ class CacheHit:
 class CacheMiss:
     """The cache has no usable entry; `reason` is None when only a failed lookup is to blame.
 
-    `generation` is the one an entry gets that is made because of this miss.
+    `generation` is the one an entry gets that is made because of this miss. `outdated_at`: when the entry was filed
+    that there is but cannot be used, such as one of another version of the skill; None where there is none.
     """
 
     reason: MissReason | None
     generation: int | None = field(default=None, compare=False)
+    outdated_at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

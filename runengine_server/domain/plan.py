@@ -1,6 +1,7 @@
 """A plan: for every step EXECUTE, REUSE or UNKNOWN, why, and the digest that binds it to what then happens."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from runengine_server.domain.cache import CacheDecision, CacheKey
 from runengine_server.domain.ids import RunId, RunKey, SkillId, StepId, StepNo
@@ -42,13 +43,18 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RebuildPlan:
-    """The plan of a run, steps in definition order; `digest` as SPEC: Partial rebuild."""
+    """The plan of a run, steps in definition order; `digest` as SPEC: Partial rebuild.
+
+    `cache_after`: when the newest cache entry was filed that was found and could not be used; what the plan executes
+    takes later entries only.
+    """
 
     steps: tuple[PlannedStep, ...]
     digest: str
     seed_step_ids: tuple[StepId, ...] = ()
     base_run_id: RunId | None = None
     estimate_s: float | None = None
+    cache_after: datetime | None = None
 
     def count(self, action: PlanAction) -> int:
         """How many steps have this action."""

@@ -6,10 +6,11 @@ code plans a dry run, a real one and a test.
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import islice
 
 from runengine_server.domain.base_run import BaseResult, BaseRun
-from runengine_server.domain.cache import CacheAnswer, CacheHit, CacheKey, CacheQuery, Fingerprint
+from runengine_server.domain.cache import CacheAnswer, CacheHit, CacheKey, CacheMiss, CacheQuery, Fingerprint
 from runengine_server.domain.canonical_json import parse_json
 from runengine_server.domain.failure import Failure
 from runengine_server.domain.ids import Place, RunId, SkillId, StepId, StepNo, Tenant
@@ -102,6 +103,7 @@ class _Planner:
         self._planned: dict[StepNo, PlannedStep] = {}
         self._values: dict[Place, StepValue] = {}
         self._changes: dict[StepNo, tuple[str, ...]] = {}
+        self._outdated: list[datetime] = []
         self._base = base = request.base
         base_compiled = request.base_compiled or request.compiled
         self._base_step = continued_steps(base_compiled, self._compiled) if base else {}
@@ -130,6 +132,7 @@ class _Planner:
             ),
             seed_step_ids=tuple(self._steps[seed].step_id for seed in request.seeds),
             base_run_id=request.base.run_id if request.base else None,
+            cache_after=max(self._outdated, default=None),
         )
 
     def _declared_impact(self) -> Impact:
@@ -213,8 +216,10 @@ class _Planner:
             found = answer.cache[query.key]
             if isinstance(found, CacheHit):
                 self._planned[step] = self._reuse_cached(step, found)
-            else:
-                self._planned[step] = self._open(step, PlanAction.EXECUTE)
+                continue
+            self._planned[step] = self._open(step, PlanAction.EXECUTE)
+            if isinstance(found, CacheMiss) and found.outdated_at is not None:
+                self._outdated.append(found.outdated_at)
 
     def _fetch(self, places: Collection[Place]) -> Generator[Question, Answer, None]:
         wanted = {place for place in places if place not in self._values}
@@ -334,6 +339,7 @@ class _Planner:
             ),
             hot_ttl_s=definition.cache_policy.hot_ttl_s,
             verify_artifacts=definition.verify_artifacts,
+            is_promoted=self._request.mode.writes,
         )
 
     def _open(self, step: StepNo, action: PlanAction) -> PlannedStep:

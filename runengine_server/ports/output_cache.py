@@ -13,7 +13,8 @@ class OutputCache(Protocol):
         """Answer every query, in one batch and in the order asked.
 
         By position and not by key: two runs of different workflow versions may ask for one key with two fingerprints.
-        A hit always has the query's key and fingerprint.
+        A hit always has the query's key and fingerprint, and was filed after what the query says (which a hot tier
+        alone cannot know).
 
         Raises:
             UnavailableError: the database cannot be reached. A hot tier that is down, slow or wrong never raises.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from runengine_server.domain.artifact import ProducedArtifact
@@ -40,6 +41,7 @@ class NewRun:
         reused: the steps that are done.
         is_base_version: whether the base run is of the same version, so that its steps have the same numbers.
         trace: the call that starts it; None where that is not traced.
+        cache_after: see `RebuildPlan`.
     """
 
     id: RunId
@@ -66,6 +68,7 @@ class NewRun:
     reused: Sequence[tuple[StepNo, ReuseBinding]]
     is_base_version: bool = False
     trace: TraceContext | None = None
+    cache_after: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +93,7 @@ class RunFacts:
     Nothing of it ever changes but `deadline_in_s`: seconds from when it was read, by the database's clock.
     `base_digest` is the base's workflow version, None without a base and when retention has removed it; `base_results`
     are the base's successes where whoever created the run has them at hand. `trace` is the call that started the run,
-    `base_span` the base's own span; None where they are not traced.
+    `base_span` the base's own span; None where they are not traced. `cache_after`: see `RebuildPlan`.
     """
 
     run: RunKey
@@ -108,6 +111,7 @@ class RunFacts:
     base_results: Mapping[StepNo, BaseResult] | None = None
     trace: TraceContext | None = None
     base_span: TraceContext | None = None
+    cache_after: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

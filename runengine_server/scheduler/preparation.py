@@ -11,7 +11,6 @@ from runengine_server.domain.cache import (
     CacheKey,
     CacheMiss,
     CacheQuery,
-    Claimant,
     Fingerprint,
     FlightId,
 )
@@ -158,7 +157,7 @@ class Preparation:
         decision, mode, version = self._decision_for(step, context, resolved)
         if not isinstance(decision, LookUp) or version is None or mode is not CacheMode.DEFAULT:
             return None
-        query = _query(context, context.compiled.workflow.steps[step], resolved, version, place)
+        query = _query(step, context, resolved, version, mode)
         generation = self._knowledge.generation(query.key)
         question = CacheQuestion(
             query, is_step_known=self._knowledge.has_step(query.key), wants_generation=generation is None
@@ -213,9 +212,7 @@ class Preparation:
                 )  # fmt: skip
             case LookUp():
                 assert version is not None, "an unknown version is never looked up"
-                claimant = (lease.run, lease.step) if mode is CacheMode.DEFAULT else None
-                query = _query(context, context.compiled.workflow.steps[lease.step], resolved, version, claimant)
-                lookups.append((lease, context, resolved, mode, query))
+                lookups.append((lease, context, resolved, mode, _query(lease.step, context, resolved, version, mode)))
             case ExecuteNow(outcome, miss_reason):
                 prepared.append(Execute(lease, context, resolved, _decision(outcome, miss_reason), mode))
 
@@ -268,9 +265,9 @@ def _decision(outcome: CacheOutcome, miss_reason: MissReason | None) -> CacheDec
     return decision
 
 
-def _query(
-    context: RunContext, definition: StepDefinition, resolved: StepInput, version: str, claimant: Claimant | None
-) -> CacheQuery:
+def _query(step: StepNo, context: RunContext, resolved: StepInput, version: str, mode: CacheMode) -> CacheQuery:
+    facts, definition = context.facts, context.compiled.workflow.steps[step]
+    is_to_execute = facts.plan[step][0] is PlanAction.EXECUTE
     return CacheQuery(
         key=cache_key(context, definition, resolved.hash),
         fingerprint=Fingerprint(
@@ -280,7 +277,10 @@ def _query(
         ),
         hot_ttl_s=definition.cache_policy.hot_ttl_s,
         verify_artifacts=definition.verify_artifacts,
-        claimant=claimant,
+        claimant=(facts.run, step) if mode is CacheMode.DEFAULT else None,
+        # Should the skill go back to an earlier version, what its entries were then is still turned down.
+        filed_after=facts.cache_after if is_to_execute else None,
+        is_promoted=mode.writes,
     )
 
 

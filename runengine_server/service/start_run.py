@@ -250,6 +250,7 @@ def _new_run(start: StartRuns, call: StartCall, draft: Draft, plan: RebuildPlan,
         ],
         is_base_version=draft.base is not None and draft.base.workflow_digest == workflow.digest,
         trace=start.tracer.current(),
+        cache_after=plan.cache_after,
     )
 
 
@@ -276,4 +277,5 @@ def _facts(draft: Draft, run: RunKey, plan: RebuildPlan, trace: TraceContext | N
         base_results=base.results if base else None,
         trace=trace,
         base_span=run_span(base.trace, base.run_id) if base is not None and base.trace is not None else None,
+        cache_after=plan.cache_after,
     )

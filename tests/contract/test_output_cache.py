@@ -5,7 +5,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any
 
@@ -201,6 +201,26 @@ async def test_another_fingerprint_is_a_miss_that_says_so(
     await subject.complete([entry])
     query = replace(_query(entry), fingerprint=replace(entry.fingerprint, **other))
     assert await subject.answers(query) == [CacheMiss(reason=reason)]
+
+
+async def test_an_entry_that_was_turned_down_stays_so(subject: Subject, implementation: str) -> None:
+    """A query for later entries finds none until one is filed; a miss tells when what cannot be used was filed."""
+    if implementation == "hot":
+        pytest.skip("a hot tier does not know when entries were filed")
+    entry = _entry()
+    await subject.complete([entry])
+    (known,) = await subject.answers(_query(entry))
+    assert isinstance(known, CacheHit)
+    (other,) = await subject.answers(replace(_query(entry), fingerprint=replace(entry.fingerprint, cache_version="2")))
+    assert isinstance(other, CacheMiss)
+    assert other.outdated_at == known.entry.created_at
+    later = replace(_query(entry), filed_after=other.outdated_at)
+    (refused,) = await subject.answers(later)
+    assert refused == CacheMiss(reason=MissReason.SKILL_CHANGED)
+    earlier = replace(later, filed_after=other.outdated_at - timedelta(microseconds=1))
+    assert isinstance((await subject.answers(earlier))[0], CacheHit)
+    await subject.complete([replace(_entry(), key=entry.key)])
+    assert isinstance((await subject.answers(later))[0], CacheHit)
 
 
 async def test_what_was_removed_is_a_miss_that_says_so(subject: Subject) -> None:

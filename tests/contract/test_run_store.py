@@ -1,6 +1,7 @@
 """What creating, cancelling and loading runs must do, in memory and on PostgreSQL."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import anyio
@@ -122,6 +123,25 @@ async def test_facts_and_base_say_what_was_created(subject: Subject) -> None:
     assert base is not None
     assert (base.run, base.root_run, base.status, dict(base.results)) == (run, run, RunStatus.QUEUED, {})
     assert await subject.store.base(Tenant("other"), subject.ids[run]) is None
+
+
+async def test_facts_say_which_entries_a_plan_turned_down(subject: Subject) -> None:
+    """The moment goes with its run, whatever is created with it; a request that was made before changes nothing."""
+    moment = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
+    news = [replace(new_run({0: ()}, request_id=f"r{n}"), cache_after=moment if n == 1 else None) for n in range(3)]
+    created: dict[int, CreatedRun | EarlierAnswer] = {}
+
+    async def submit(n: int) -> None:
+        created[n] = await subject.submit(news[n])
+
+    async with anyio.create_task_group() as tasks:
+        for n in range(3):
+            tasks.start_soon(submit, n)
+    runs = [made.run for n in range(3) if isinstance(made := created[n], CreatedRun)]
+    again = await subject.submit(replace(news[0], cache_after=moment))
+    assert isinstance(again, EarlierAnswer)
+    facts = await subject.store.facts(runs)
+    assert [facts[run].cache_after for run in runs] == [None, moment, None]
 
 
 async def test_a_base_carries_what_a_retry_repeats(subject: Subject) -> None:

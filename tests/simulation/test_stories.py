@@ -56,9 +56,9 @@ def test_a_seed_replays_identically(seed: int) -> None:
 
 
 def test_the_stories_reach_what_they_are_about() -> None:
-    """Among sixty stories each kind of plan, end and fault comes up, or the search would be blind."""
+    """Among a hundred stories each kind of plan, end and fault comes up, or the search would be blind."""
     seen: Counter[str] = Counter()
-    for seed in range(60):
+    for seed in range(100):
         seen.update(_happened(told(seed)))
     expected = {
         *(f"run {status}" for status in ("COMPLETED", "FAILED", "CANCELLED")),

@@ -5,6 +5,7 @@ moment is: what was filed, or declared by a skill, within a window may or may no
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 
 import orjson
@@ -125,11 +126,13 @@ class _Judge:
             filing.cache_version in versions
         )
 
-    def _answers(self, step: StepModel, input_hash: str, since: float, until: float) -> tuple[bool, bool]:
+    def _answers(
+        self, step: StepModel, input_hash: str, since: float, until: float, *, filed_after: float = -math.inf
+    ) -> tuple[bool, bool]:
         """Whether the cache, asked at some moment of a window, could have had a hit, and whether a miss."""
         versions = self._seen.declared(step.definition.skill_id, since, until)
         filed = self._seen.filed(step.definition.step_id, input_hash)
-        newest = [f for f in filed if f.visible_at < since and f.removed_at > until][-1:]
+        newest = [f for f in filed if filed_after < f.at and f.visible_at < since and f.removed_at > until][-1:]
         meanwhile = [f for f in filed if since <= f.visible_at and f.at <= until]
         # The hot tier may still have what the cold one has replaced, so that any earlier entry may be found.
         can_hit = any(self._fits(f, step, versions) for f in filed if f.at <= until and f.removed_at >= since)
@@ -214,11 +217,14 @@ class _Judge:
 
     def _executed_problems(self, name: str, ended: SeenStep) -> Iterator[str]:
         planned, step, run = self._run.plan[name], self._steps[name], self._run
-        base = self._base_if_same(name, ended)
+        # What the plan has turned down stays so, also when the skill goes back to its version.
+        is_planned = planned.action is PlanAction.EXECUTE
+        base = None if is_planned else self._base_if_same(name, ended)
         if base is not None and self._versions(name, ended) == {base.cache_version}:
             yield "its base had the same input"
-        since = self._asked_since(name, ended)
-        if self._may_read(name) and not self._answers(step, ended.input_hash, since, ended.ended_at)[1]:
+        since, planned_at = self._asked_since(name, ended), run.created_at if is_planned else -math.inf
+        _, can_miss = self._answers(step, ended.input_hash, since, ended.ended_at, filed_after=planned_at)
+        if self._may_read(name) and not can_miss:
             yield "the cache had its output"
         is_filed = any(f.producer == ended.producer for f in self._seen.filings)
         if is_filed and not (_is_shared(step) and (run.mode.writes or planned.reason is PlanReason.FORCED)):
@@ -244,10 +250,7 @@ class _Judge:
             return
         if found.removed_at < (ended.started_at or 0.0):
             yield "the entry had been removed from the cache"
-        # A skill that goes back to an earlier version brings the entries of that version back.
-        is_steady = len(self._seen.declared(step.definition.skill_id, run.planned_since, ended.ended_at)) == 1
-        is_planned = run.plan[name].action is PlanAction.EXECUTE
-        if is_planned and found.visible_at < run.planned_since and is_steady:
+        if run.plan[name].action is PlanAction.EXECUTE and found.visible_at < run.planned_since:
             yield "planned to be executed, and nothing that was filed since"
 
     def _base_if_same(self, name: str, ended: SeenStep) -> SeenStep | None:

@@ -62,7 +62,12 @@ class TieredOutputCache:
         # Read before the cold tier is: an entry found there is of this generation, or of one that began meanwhile.
         hot_answers, generations = await asyncio.gather(self._hot.lookup(queries), self._generations(queries))
         answers = list(hot_answers)
-        rest = [at for at, answer in enumerate(answers) if not _is_current(answer, generations[at])]
+        rest = [
+            at
+            for at, (query, answer) in enumerate(zip(queries, answers, strict=True))
+            # When it was filed only the cold tier knows: a hot value has the time of an engine, or of an older entry.
+            if query.filed_after is not None or not _is_current(answer, generations[at])
+        ]
         if not rest:
             return answers
         for at, answer in zip(rest, await self._cold.lookup([queries[at] for at in rest]), strict=True):
@@ -72,10 +77,11 @@ class TieredOutputCache:
             elif isinstance(answer, CacheHit):
                 entry = replace(answer.entry, generation=generations[at])
                 answers[at] = CacheHit(entry=entry, tier=answer.tier)
-                is_promotion = not _is_outdated(hot_answer)
-                self.writes.put(HotWrite(entry, queries[at].hot_ttl_s, is_promotion=is_promotion))
+                if queries[at].is_promoted:
+                    is_promotion = not _is_outdated(hot_answer)
+                    self.writes.put(HotWrite(entry, queries[at].hot_ttl_s, is_promotion=is_promotion))
             else:
-                answers[at] = CacheMiss(reason=answer.reason, generation=generations[at])
+                answers[at] = replace(answer, generation=generations[at])
         return answers
 
     async def store(self, entries: Sequence[tuple[CacheEntry, int]]) -> None:

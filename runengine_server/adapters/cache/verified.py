@@ -40,5 +40,6 @@ class VerifiedOutputCache:
 
 def _without(gone: frozenset[str], answer: CacheAnswer) -> CacheAnswer:
     if isinstance(answer, CacheHit) and any(artifact.uri in gone for artifact in answer.entry.artifacts):
-        return CacheMiss(reason=MissReason.ARTIFACT_GONE, generation=answer.entry.generation)
+        entry = answer.entry
+        return CacheMiss(reason=MissReason.ARTIFACT_GONE, generation=entry.generation, outdated_at=entry.created_at)
     return answer

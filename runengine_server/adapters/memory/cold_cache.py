@@ -61,9 +61,12 @@ class MemoryColdCache:
                 reason=MissReason.INPUT_CHANGED if self._tables.is_step_known(key) else MissReason.NEVER_SEEN
             )
         fingerprint, producer = found
+        entry = self._entry(query, producer)
         if reason := mismatch(fingerprint, query.fingerprint):
-            return CacheMiss(reason=reason)
-        return CacheHit(entry=self._entry(query, producer), tier=CacheTier.COLD)
+            return CacheMiss(reason=reason, outdated_at=entry.created_at)
+        if query.filed_after is not None and entry.created_at <= query.filed_after:
+            return CacheMiss(reason=MissReason.SKILL_CHANGED, outdated_at=entry.created_at)
+        return CacheHit(entry=entry, tier=CacheTier.COLD)
 
     def _entry(self, query: CacheQuery, producer: Place) -> CacheEntry:
         tables, (run, step) = self._tables, producer

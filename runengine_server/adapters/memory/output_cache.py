@@ -63,7 +63,9 @@ class MemoryOutputCache:
         if entry is None:
             return CacheMiss(reason=self._absence(query.key))
         if reason := mismatch(entry.fingerprint, query.fingerprint):
-            return CacheMiss(reason=reason)
+            return CacheMiss(reason=reason, outdated_at=entry.created_at)
+        if query.filed_after is not None and entry.created_at <= query.filed_after:
+            return CacheMiss(reason=MissReason.SKILL_CHANGED, outdated_at=entry.created_at)
         return CacheHit(entry=entry, tier=self._tier)
 
     def _find(self, key: CacheKey) -> CacheEntry | None:

@@ -23,7 +23,7 @@ class Picked:
 
 
 def pick(tables: MemoryTables, now: float, capacity: int) -> Picked:
-    """Up to `capacity` steps: a share for each tenant that has any, by priority; of one priority a part for each run."""
+    """Up to `capacity` steps: a share for each tenant that has any, by priority; of each, a part for every run."""
     waiting = _waiting(tables)
     tenants = tables.lots.sample(sorted(waiting), len(waiting))
     places: list[Place] = []

@@ -177,6 +177,7 @@ class MemoryRunStore:
             deadline_in_s=None if run.deadline_at is None else run.deadline_at - self._tables.now(),
             trace=new.trace,
             base_span=None if new.base_run is None else self._span(self._tables.runs[new.base_run].new),
+            cache_after=new.cache_after,
         )
 
     def _span(self, new: NewRun) -> TraceContext | None:

@@ -29,8 +29,6 @@ _INLINE_BYTES_MAX = 256 * 1024
 
 _NEVER_SEEN = CacheMiss(reason=MissReason.NEVER_SEEN)
 _INPUT_CHANGED = CacheMiss(reason=MissReason.INPUT_CHANGED)
-_SKILL_CHANGED = CacheMiss(reason=MissReason.SKILL_CHANGED)
-_EPOCH_CHANGED = CacheMiss(reason=MissReason.EPOCH_CHANGED)
 _EVICTED = CacheMiss(reason=MissReason.EVICTED)
 
 # The step of a tombstone, what an entry leaves that was removed: minus the reason's number.
@@ -118,11 +116,13 @@ def _answer(query: CacheQuery, row: asyncpg.Record) -> CacheAnswer:
     if row["step"] < 0:
         return _REMOVED[row["step"]]
     if (row["skill_id"], row["cache_version"]) != (wanted.skill_id, wanted.cache_version):
-        return _SKILL_CHANGED
+        return CacheMiss(reason=MissReason.SKILL_CHANGED, outdated_at=row["created_at"])
     if row["cache_epoch"] != wanted.cache_epoch:
-        return _EPOCH_CHANGED
+        return CacheMiss(reason=MissReason.EPOCH_CHANGED, outdated_at=row["created_at"])
     if row["body"] is None:
         return _EVICTED
+    if query.filed_after is not None and row["created_at"] <= query.filed_after:  # the skill went back to its version
+        return CacheMiss(reason=MissReason.SKILL_CHANGED, outdated_at=row["created_at"])
     return CacheHit(entry=_entry(query, row), tier=CacheTier.COLD)
 
 

@@ -118,12 +118,17 @@ class PostgresRunStore:
         }
 
     async def _create_batch(self, batch: Sequence[NewRun]) -> Sequence[CreatedRun | EarlierAnswer]:
-        arguments = creation_arguments(batch)
+        query, arguments = "runs_create", creation_arguments(batch)
         if any(new.trace for new in batch):
-            traces = [None if new.trace is None else new.trace.encode() for new in batch]
-            row = await self._database.fetchrow(sql("traced_runs_create"), *arguments, traces)
+            query = "traced_runs_create"
+            arguments.append([None if new.trace is None else new.trace.encode() for new in batch])
+        if not any(new.cache_after for new in batch):
+            row = await self._database.fetchrow(sql(query), *arguments)
         else:
-            row = await self._database.fetchrow(sql("runs_create"), *arguments)
+            async with self._database.connection() as connection, connection.transaction():
+                row = await connection.fetchrow(sql(query), *arguments)
+                assert row is not None
+                await connection.execute(sql("runs_entries_update"), row["run"], [new.cache_after for new in batch])
         assert row is not None
         runs, digests, answers = row
         if digests is None:
@@ -166,6 +171,7 @@ def _facts(row: asyncpg.Record) -> RunFacts:
         deadline_in_s=row["deadline_in_s"],
         trace=_trace(row["trace_context"]),
         base_span=None if base_trace is None else run_span(base_trace, RunId(str(row["base_id"]))),
+        cache_after=row["cache_after"],
     )
 
 

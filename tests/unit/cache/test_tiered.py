@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import anyio
 import pytest
@@ -233,6 +233,34 @@ async def test_a_stored_entry_is_hot_at_once(tiered: TieredOutputCache, make_ent
     await tiered.store([(replace(entry, generation=miss.generation), TTL_S)])
     await tiered.writes.settled()
     assert _tier((await tiered.lookup([_query(entry)]))[0]) is CacheTier.HOT
+
+
+async def test_when_an_entry_was_filed_only_the_cold_tier_says(
+    tiered: TieredOutputCache, hot: MemoryOutputCache, cold: CountedCache, make_entry: MakeEntry
+) -> None:
+    """A query for later entries does not take the hot tier's word, whose value may be older than it says."""
+    entry = replace(make_entry(), generation=0)
+    await cold.store([(entry, TTL_S)])
+    await hot.store([(replace(entry, created_at=entry.created_at + timedelta(days=1)), TTL_S)])
+    assert _tier((await tiered.lookup([_query(entry)]))[0]) is CacheTier.HOT
+    (miss,) = await tiered.lookup([replace(_query(entry), filed_after=entry.created_at)])
+    assert miss == CacheMiss(reason=MissReason.SKILL_CHANGED)
+    assert isinstance(miss, CacheMiss)
+    assert (miss.generation, miss.outdated_at) == (0, entry.created_at)
+
+
+async def test_who_only_reads_promotes_nothing(
+    tiered: TieredOutputCache, hot: MemoryOutputCache, cold: CountedCache, make_entry: MakeEntry
+) -> None:
+    """What a run that must not write finds in the cold tier stays out of the hot one."""
+    entry = make_entry()
+    await cold.store([(entry, TTL_S)])
+    assert _tier((await tiered.lookup([replace(_query(entry), is_promoted=False)]))[0]) is CacheTier.COLD
+    await tiered.writes.settled()
+    assert isinstance((await hot.lookup([_query(entry)]))[0], CacheMiss)
+    await tiered.lookup([_query(entry)])
+    await tiered.writes.settled()
+    assert isinstance((await hot.lookup([_query(entry)]))[0], CacheHit)
 
 
 async def test_the_oldest_writes_are_dropped_and_counted(

@@ -251,7 +251,7 @@ class Bench:
         if entry is None:
             return CacheMiss(reason=MissReason.NEVER_SEEN)
         if entry.fingerprint != fingerprint:
-            return CacheMiss(reason=MissReason.SKILL_CHANGED)
+            return CacheMiss(reason=MissReason.SKILL_CHANGED, outdated_at=entry.created_at)
         return CacheHit(entry=entry, tier=CacheTier.COLD)
 
     def _key(self, definition: StepDefinition, resolved: StepInput) -> CacheKey:

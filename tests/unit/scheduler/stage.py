@@ -263,4 +263,5 @@ def _new_run(
             for number, planned in enumerate(plan.steps)
             if planned.action is PlanAction.REUSE and planned.binding is not None
         ],
+        cache_after=plan.cache_after,
     )

@@ -15,6 +15,13 @@ FROM runs_create_traced(
     $1::new_run[], $2::bytea[], $3::bytea[], $4::kept_steps[], $5::reused_step[], $6::text[]
 );
 
+-- name: runs_entries_update
+-- What few of the runs just created need: the cache entries from which on their executed steps may take any (run 0: none).
+UPDATE runs AS r
+SET cache_after = v.cache_after
+FROM unnest($1::bigint[], $2::timestamptz[]) AS v (run, cache_after)
+WHERE r.run = v.run AND v.cache_after IS NOT NULL;
+
 -- name: request_find
 -- What was answered to a request id before.
 SELECT request_digest, response
@@ -76,7 +83,7 @@ WHERE p.source = 1;
 SELECT
     r.run, r.id, r.tenant, r.workflow_name, r.workflow_digest, r.cache_mode, r.payload, r.change_type, r.change_payload,
     r.base_run, base.workflow_digest AS base_digest, r.plan,
-    r.trace_context, base.id AS base_id, base.trace_context AS base_trace_context,
+    r.trace_context, base.id AS base_id, base.trace_context AS base_trace_context, r.cache_after,
     extract(epoch FROM r.deadline - clock_timestamp())::double precision AS deadline_in_s
 FROM runs AS r
 LEFT JOIN runs AS base ON base.run = r.base_run
