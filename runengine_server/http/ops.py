@@ -17,6 +17,9 @@ from runengine_server.service.queue_overview import QueueOverview, QueueOverview
 
 QUEUE_PAGE = "/queue"
 
+_QUEUE_MEMBERS = ("readAt", "enginesAlive", "total", "skills")
+"""Of a tenant's queue; its steps are the tenant's own affair."""
+
 RenderMetrics = Callable[[str, QueueOverview | None], tuple[bytes, str]]
 """From what the request accepts and the queue, None while nobody can read it, to the metrics and their media type."""
 
@@ -50,7 +53,8 @@ def ops_app(
             overview = await queue.of_all()
         except UnavailableError as error:
             return _unready([error.reason])
-        return _json(write_message(queue_to_proto(overview)))
+        shown = write_message(queue_to_proto(overview))
+        return _json({name: shown[name] for name in _QUEUE_MEMBERS if name in shown})
 
     async def scrape(request: Request) -> Response:
         try:

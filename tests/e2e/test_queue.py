@@ -49,7 +49,7 @@ async def test_each_tenant_sees_its_own(
     assert (shown["runId"], shown["stepId"], shown["workflowName"]) == (delayed.id, "only", "queue.flaky")
     assert (shown["skillId"], shown["state"], shown["attempt"]) == ("t.flaky", "delayed", 2)
     assert shown["nextAttemptAt"] > mine["readAt"]
-    assert "stuck" not in mine and mine["total"]["stuck"] == NOTHING
+    assert mine["stuck"] == [] and mine["total"]["stuck"] == NOTHING
 
     found = await client.get_queue()
     assert found.total.running.steps == found.total.delayed.steps == 1
@@ -79,13 +79,15 @@ async def test_what_is_stuck_is_listed(engine: EngineProcess, client: RunEngineC
     try:
         with anyio.fail_after(30):
             found = await client.get_queue()
-            while not found.stuck:  # an answer is kept for a second, and within five the engine takes the lease back
+            while handle.id not in {
+                step.run_id for step in found.stuck
+            }:  # an answer is kept for a second, and within five the engine takes the lease back
                 await connection.execute(
                     "UPDATE step_queue SET leased_at = now() - interval '1 hour' WHERE engine IS NOT NULL"
                 )
                 found = await client.get_queue()
     finally:
         await connection.close()
-    assert (found.stuck[0].run_id, found.stuck[0].step_id) == (handle.id, "wait")
-    assert found.total.stuck.steps == 1 and found.total.stuck.oldest_age >= timedelta(minutes=59)
+    assert "wait" in {step.step_id for step in found.stuck}
+    assert found.total.stuck.steps >= 1 and found.total.stuck.oldest_age >= timedelta(minutes=59)
     await handle.cancel()
