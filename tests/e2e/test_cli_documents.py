@@ -81,7 +81,7 @@ def test_every_command_works(
     place: Path, environment: dict[str, str], engine: EngineProcess, skills: SkillServerProcess
 ) -> None:
     """All blocks of commands, one after the other in one shell, succeed."""
-    script = "\n".join([f"cd {place}", *blocks("sh")])
+    script = "\n".join([f"cd {place}", *blocks("sh"), "declare -p RUN UPDATE ARTIFACT > values"])
     command = ["bash", "-euxo", "pipefail", "-c", script]
     skills.open_gate("Summer Sale")
     with ManagedProcess(command, log_path=place / "shell.log", environment=environment) as shell:
@@ -92,6 +92,24 @@ def test_every_command_works(
         assert "generate_bgm_track was executed" in shell.log
     assert (place / "mix.txt").read_text() == "calm"
     assert (place / "campaign.svg").read_text().startswith("<svg")
+
+
+def test_commands_of_other_documents(place: Path, environment: dict[str, str]) -> None:
+    """What other documents have the reader type works on the runs of this one."""
+    lines = [
+        line
+        for document in sorted((REPOSITORY / "docs").glob("*.md"))
+        if document.name != "cli.md"
+        for line in re.findall(r"^runengine .*$", document.read_text(), re.MULTILINE)
+    ]
+    assert len(lines) > 10
+    known = {"RUN": "$RUN", "LEFT": "$RUN", "RIGHT": "$UPDATE", "ARTIFACT": "$ARTIFACT", "STEP": "generate_bgm_track"}
+    typed = [re.sub(r"(?<![\w$])[A-Z]{3,}(?!\w)", lambda found: known[found[0]], line) for line in lines]
+    script = "\n".join([f"cd {place}", "source values", *typed])
+    with ManagedProcess(
+        ["bash", "-euxo", "pipefail", "-c", script], log_path=place / "others.log", environment=environment
+    ) as shell:
+        assert shell.wait(timeout_s=SCRIPT_S_MAX) == 0, shell.log
 
 
 def test_error_as_printed(place: Path, environment: dict[str, str]) -> None:

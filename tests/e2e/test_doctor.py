@@ -1,6 +1,8 @@
 """`runengine-server doctor` against real servers, whole and broken: what failed, what to do, and the exit status."""
 
 import json
+import os
+import re
 import socket
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from redis import Redis
 
 from ..support.databases import with_database
 from ..support.engine_process import TOKENS, EngineProcess
-from ..support.processes import clean_environment
+from ..support.processes import REPOSITORY, clean_environment
 from ..support.skill_server_process import SkillServerProcess
 
 Findings = dict[str, list[dict[str, Any]]]
@@ -98,6 +100,33 @@ def test_table(fresh_database_url: str, stack: Any) -> None:
     assert done.returncode == 2
     assert "→ name a file of tokens" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("an engine cannot work like this: 1 failed")
+
+
+def test_commands_of_the_document(
+    fresh_database_url: str, stack: Any, skills: SkillServerProcess, tmp_path: Path
+) -> None:
+    """Both commands that docs/configuration.md gives end with 0 where all is well."""
+    text = (REPOSITORY / "docs" / "configuration.md").read_text().partition("## Checking it")[2]
+    (script,) = re.findall(r"^```sh\n(.*?)^```$", text.partition("\n## ")[0], re.MULTILINE | re.DOTALL)
+    assert script.split("\n")[:2] == ["runengine-server config check", "runengine-server doctor"]
+    done = subprocess.run(
+        ["bash", "-euxo", "pipefail", "-c", script],
+        env={
+            **clean_environment(),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "DATABASE_URL": fresh_database_url,
+            "REDIS_URL": stack.redis_url,
+            "RUNENGINE_SKILLS": skills.targets,
+            "RUNENGINE_TOKENS_FILE": str(TOKENS.write(tmp_path / "tokens.json")),
+            **{f"RUNENGINE_{name}_ADDRESS": "127.0.0.1:0" for name in ("GRPC", "HTTP", "OPS")},
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the configuration can be used" in done.stdout and "nothing is in the way" in done.stdout
 
 
 def test_database_that_is_not_there(doctor: Doctor, dead_port: int) -> None:
