@@ -1,4 +1,4 @@
-"""What is told and counted of the cache's answers."""
+"""What is told of the cache's answers."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -38,11 +38,10 @@ class Told(ObserverGroup):
         self.facts.append((key, None))
 
 
-async def test_every_answer_is_told_and_counted(make_entry: Callable[..., CacheEntry]) -> None:
-    """The observer hears of each hit with its tier and of each miss, in order; the rate is hits by lookups."""
+async def test_every_answer_is_told(make_entry: Callable[..., CacheEntry]) -> None:
+    """The observer hears of each hit with its tier and of each miss, in order."""
     told = Told()
     cache = ObservedOutputCache(MemoryOutputCache(StoppedClock(), CacheTier.HOT), told)
-    assert cache.hit_rate == 0
     known, unknown = make_entry("known"), make_entry("unknown")
     await cache.store([(known, 60)])
     await cache.lookup([_query(known), _query(unknown), _query(known), _query(known)])
@@ -52,7 +51,6 @@ async def test_every_answer_is_told_and_counted(make_entry: Callable[..., CacheE
         (known.key, CacheTier.HOT),
         (known.key, CacheTier.HOT),
     ]
-    assert (cache.hits, cache.misses, cache.hit_rate) == ({CacheTier.HOT: 3, CacheTier.COLD: 0}, 1, 0.75)
 
 
 def _query(entry: CacheEntry) -> CacheQuery:
