@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 WIDTH, LEVELS = 1000, 10
 ELEMENTS_MAX = 1500
 TASK_MS_MAX = 2000
-"""More than ten times what was measured, with others at work on the machine."""
+"""More than ten times what was measured; there were 300 elements."""
 
 _NOTE_LONG_TASKS = """() => {
   window.longest = 0;
@@ -40,7 +40,7 @@ def grid() -> workflow_pb2.Workflow:
 async def test_ten_thousand_steps(
     page: Page, engine: EngineProcess, client: RunEngineClient, skills: SkillServerProcess, console_errors: list[str]
 ) -> None:
-    """The graph is folded, lists hold what can be seen, and clicks are answered while hundreds of steps end a second."""
+    """The graph is folded, lists hold what can be seen, and clicks are answered while many steps end."""
     await client.register_workflow(grid())
     run = await client.start("grid", {"gate": "large"})
     await open_console(page, engine, f"/runs/{run.id}")
@@ -61,10 +61,8 @@ async def test_ten_thousand_steps(
     await page.locator('.step-row[data-step="s9_77"]').click()
     await expect(drawer(page)).to_contain_text("s9_77")
     elements.append(await page.evaluate("document.querySelectorAll('*').length"))
-    longest = await page.evaluate("window.longest")
-    print(f"most elements {max(elements)}, longest task {longest:.0f} ms")
     assert max(elements) < ELEMENTS_MAX
-    assert longest < TASK_MS_MAX
+    assert await page.evaluate("window.longest") < TASK_MS_MAX
     assert not console_errors
     await client.cancel(run.id, "seen enough")
     await expect(page.locator(".run-head .pill")).to_have_text("cancelled")

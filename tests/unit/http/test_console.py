@@ -1,4 +1,4 @@
-"""The console's files as they are served: what a browser may do with them, how long it keeps them, how large they are."""
+"""The console's files as they are served: what a browser may do with them, how long it keeps them, their size."""
 
 import gzip
 import re
@@ -28,7 +28,7 @@ def assets_of(text: str) -> set[str]:
 
 
 async def test_every_page_is_the_console(http: httpx.AsyncClient) -> None:
-    """At each address of the application is the same page, asked for anew each time, which may run its own scripts only."""
+    """At each address is the same page, asked for anew each time, which may run its own scripts only."""
     for path in PAGES:
         answer = await http.get(path.replace("{id}", "abc").replace("{name}", "a.b"))
         assert answer.status_code == 200

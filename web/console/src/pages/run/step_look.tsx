@@ -24,7 +24,7 @@ export function SourceBadge({ source }: { source: OutputSource | undefined }) {
 
 /** How long the step ran, or has been running; null before. */
 export function stepMs(step: Step): number | null {
-  if (step.status === "running" && step.startedAt) return now.value - Date.parse(step.startedAt);
+  if (step.status === "running" && step.startedAt) return Math.max(0, now.value - Date.parse(step.startedAt));
   if (step.endedAt !== undefined && step.startedAt !== undefined) {
     return step.durationMs || Date.parse(step.endedAt) - Date.parse(step.startedAt);
   }
@@ -37,8 +37,12 @@ export function stepNote(step: Step): string {
     return `${Math.round(step.progress.fraction * 100)} %`;
   }
   const ms = stepMs(step);
-  return ms === null ? "" : duration(ms);
+  if (ms === null) return "";
+  return step.status === "running" ? duration(wholeSeconds(ms)) : duration(ms);
 }
+
+/** As the clock of pages ticks once a second. */
+const wholeSeconds = (ms: number): number => Math.max(1000, Math.floor(ms / 1000) * 1000);
 
 const OUTCOMES: Record<CacheDecision["outcome"], string> = {
   disabled: "Not cached: its policy says so",

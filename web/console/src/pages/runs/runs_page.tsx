@@ -9,6 +9,7 @@ import { Empty, ErrorBox, Loading } from "../../parts/feedback";
 import { hrefWith, navigate, place } from "../../router";
 import { FilterBar } from "./filter_bar";
 import { isFiltered, listQuery } from "./filters";
+import { QueueStrip } from "./queue_strip";
 import { RunRow } from "./run_row";
 
 const REFRESH_MS = 2_000;
@@ -27,6 +28,9 @@ export function RunsPage() {
     <div class="page">
       <div class="page-head">
         <h1>Runs</h1>
+        <div class="end">
+          <QueueStrip />
+        </div>
       </div>
       <FilterBar />
       {error && <ErrorBox error={error} again={runs.again} />}

@@ -1,0 +1,59 @@
+"""The console for people who see little or nothing: every page, light and dark, held to WCAG by axe."""
+
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from runengine_client import RunEngineClient
+
+from ..e2e.workflows import DEMO, demo
+from ..support.browser import REPOSITORY, open_page
+from ..support.engine_process import EngineProcess
+from .console import open_console
+
+pytestmark = pytest.mark.anyio
+
+AXE = REPOSITORY / "web" / "console" / "node_modules" / "axe-core" / "axe.min.js"
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+
+VIEWS = (
+    "/runs?workflow=demo",
+    "/runs/{run}?step=music",
+    "/runs/{run}?tab=timeline",
+    "/runs/{run}?tab=steps",
+    "/runs/{run}?tab=events",
+    "/runs/{run}?tab=compare",
+    "/runs/{run}?tab=details",
+)
+
+
+async def violations(page: Page, axe: Path) -> list[str]:
+    """What axe finds, as rule and place."""
+    await page.evaluate(axe.read_text())
+    found = await page.evaluate("(tags) => axe.run({ runOnly: tags })", RULES)
+    return [f"{rule['id']}: {place['target']}" for rule in found["violations"] for place in rule["nodes"]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_every_page_is_usable_by_all(
+    chromium: Browser, engine: EngineProcess, client: RunEngineClient, scheme: str
+) -> None:
+    """Names, roles and contrasts are such that axe has nothing to say against them."""
+    if not AXE.exists():
+        pytest.skip("no node packages")
+    await client.register_workflow(demo())
+    base = await client.start(DEMO, {"brief": scheme})
+    await base.result()
+    update = await client.start_update(base.id, "music.update", {"style": "loud"})
+    await update.result()
+    errors: list[str] = []
+    async with open_page(chromium, errors, color_scheme=scheme, reduced_motion="reduce") as page:
+        found = []
+        for view in VIEWS:
+            await open_console(page, engine, view.replace("{run}", update.id))
+            await expect(page.locator(".connection")).to_have_text("Live" if "{run}" not in view else "Up to date")
+            await expect(page.locator(".loading")).to_have_count(0)
+            found += [f"{view}: {place}" for place in await violations(page, AXE)]
+        assert "\n".join(found) == ""
+    assert errors == []
