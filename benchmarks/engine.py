@@ -10,10 +10,11 @@ from typing import Any
 from benchmarks.graphs import output
 from benchmarks.workload import DIGEST_SKILL, LOCAL_SKILL, digest_output
 from runengine_client.skills import SkillContext
+from runengine_server.adapters.clock import SystemClock
 from runengine_server.adapters.skills.local_runner import LocalSkillRunner
 from runengine_server.adapters.telemetry.log_observer import LogObserver
 from runengine_server.adapters.telemetry.logging_setup import LogFormat, LogSetup, logging_to
-from runengine_server.app import Engine, SystemClock, run_engine
+from runengine_server.app import Engine, run_engine
 from runengine_server.config import Settings
 from runengine_server.domain.ids import RunId
 from runengine_server.garbage import collect_rarely

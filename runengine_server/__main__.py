@@ -18,6 +18,7 @@ from runengine_server.adapters.postgres.database_check import (
 )
 from runengine_server.adapters.postgres.migrate import MigrationError
 from runengine_server.adapters.postgres.migrate import migrate as apply_migrations
+from runengine_server.commands.artifact_commands import artifacts_app
 from runengine_server.commands.diagnosis import config_app, doctor
 from runengine_server.config import ConfigurationError, Settings, read_settings
 
@@ -86,6 +87,7 @@ def dev(
 
 cli.command(rich_help_panel=CHECKING)(doctor)
 cli.add_typer(config_app, name="config", rich_help_panel=CHECKING)
+cli.add_typer(artifacts_app, name="artifacts", rich_help_panel=RUNNING)
 
 
 def main() -> None:

@@ -3,10 +3,8 @@
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
 from functools import partial
 from random import Random
-from time import monotonic
 from typing import Any
 
 import anyio
@@ -16,6 +14,7 @@ from runengine_server.adapters.cache.observed import ObservedOutputCache
 from runengine_server.adapters.cache.shared import SharedOutputCache
 from runengine_server.adapters.cache.tiered import TieredOutputCache
 from runengine_server.adapters.cache.verified import VerifiedOutputCache
+from runengine_server.adapters.clock import SystemClock
 from runengine_server.adapters.postgres.cache_admin import PostgresCacheAdmin
 from runengine_server.adapters.postgres.cache_cleanup import CacheCleanup, CleanupSettings
 from runengine_server.adapters.postgres.cold_cache import PostgresOutputCache
@@ -49,6 +48,7 @@ from runengine_server.adapters.tokens.anonymous import AnonymousAuthenticator
 from runengine_server.adapters.tokens.static_tokens import StaticTokens
 from runengine_server.adapters.tokens.watch_tokens import SignedWatchTokens
 from runengine_server.adapters.valkey.output_cache import open_valkey_cache
+from runengine_server.artifact_cleaning import artifact_cleaner
 from runengine_server.config import ConfigurationError, Settings
 from runengine_server.domain.errors import UnavailableError
 from runengine_server.http.app import http_app
@@ -70,6 +70,7 @@ from runengine_server.scheduler.assembly import assemble_scheduler
 from runengine_server.scheduler.scheduler import Scheduler
 from runengine_server.service.cache_keys import ManageCache
 from runengine_server.service.cancel_run import CancelRuns
+from runengine_server.service.clean_artifacts import keep_clean
 from runengine_server.service.event_poller import EventPoller
 from runengine_server.service.get_artifact import OpenArtifacts
 from runengine_server.service.progress_board import InMemoryProgressBoard
@@ -90,18 +91,6 @@ PARTITIONS_S = 60.0
 FLUSH_S = 0.5
 HTTP_STOP_S = 1.0
 """What was being answered has been by then: draining is one for all surfaces."""
-
-
-class SystemClock:
-    """The process's clocks."""
-
-    def now(self) -> datetime:
-        """The wall clock, aware UTC."""
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """Seconds that never go back."""
-        return monotonic()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +137,9 @@ async def run_engine(
         cold = PostgresOutputCache(databases.general)
         tiers = await stack.enter_async_context(_tiers(settings, databases.general, cold))
         artifacts = _artifacts(settings)
+        cleaner = await artifact_cleaner(
+            artifacts, databases.general, SystemClock(), age_days=settings.artifact_unreferenced_days
+        )
         cache = VerifiedOutputCache(tiers or cold, artifacts.probe)
         shared = _Shared(
             store=PostgresRunStore(databases.general),
@@ -217,6 +209,7 @@ async def run_engine(
                 callbacks.run,
                 readiness.run,
                 *([tiers.run] if tiers is not None else []),
+                *([partial(keep_clean, cleaner)] if cleaner is not None else []),
                 *traced.work,
             )
         )

@@ -75,6 +75,10 @@ class Settings(BaseSettings):
     artifact_roots: Annotated[
         str, Field(description="further places to serve and verify from: file:///srv/artifacts,https://cdn.example/a")
     ] = ""
+    artifact_unreferenced_days: Annotated[
+        float | None,
+        Field(ge=0.25, le=36_500, description="clear the artifact store of what is older and unused; unset: never"),
+    ] = None
     cache_max_age_days: Annotated[
         float | None, Field(gt=0, le=36_500, description="evict cache entries older than this; unset: never")
     ] = None

@@ -7,11 +7,12 @@ import sys
 
 import uvloop
 
+from runengine_server.adapters.clock import SystemClock
 from runengine_server.adapters.telemetry.log_observer import LogObserver
 from runengine_server.adapters.telemetry.logging_setup import LogFormat, logging_to
 from runengine_server.adapters.tokens.static_tokens import StaticTokens, dev_token
 from runengine_server.adapters.tokens.tokens_file import TokensFileError
-from runengine_server.app import Engine, SystemClock, run_engine
+from runengine_server.app import Engine, run_engine
 from runengine_server.config import ConfigurationError, Settings
 from runengine_server.domain.errors import RunEngineError
 from runengine_server.garbage import collect_rarely

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from runengine_client.workflow import WorkflowDocumentError, read_directory
 from runengine_server.adapters.artifacts import ArtifactRootError, open_artifacts, parse_roots
+from runengine_server.adapters.clock import SystemClock
 from runengine_server.adapters.memory.skill_calls import MemorySkillCalls
 from runengine_server.adapters.postgres.database_check import DatabaseUrlError, one_line_errors
 from runengine_server.adapters.skills.http_callbacks import HttpCallbacks
@@ -15,7 +16,6 @@ from runengine_server.adapters.skills.routing import RoutingSkillRunner, route_t
 from runengine_server.adapters.skills.targets import Endpoint, SkillTarget, TargetError, parse_targets, parse_tokens
 from runengine_server.adapters.tokens.tokens_file import TokensFileError, read_tokens_file
 from runengine_server.adapters.valkey.connection import SCHEMES
-from runengine_server.app import SystemClock
 from runengine_server.commands.effective import without_secrets
 from runengine_server.commands.findings import Finding, failed, warning
 from runengine_server.config import Settings

@@ -16,7 +16,6 @@ import anyio
 from runengine_server.domain.errors import PreconditionError, UnavailableError
 from runengine_server.ports.artifact_store import ArtifactReferences, ArtifactStore
 from runengine_server.ports.clock import Clock
-from runengine_server.ports.observer import Observer
 
 MARKED_S = 3600.0
 """So long content must have been without references between two looks."""
@@ -107,7 +106,7 @@ async def clean_artifacts(cleaner: CleanArtifacts, *, marked_s: float = MARKED_S
     return Cleaning(marked=marked, removed=removed, freed_bytes=freed, kept=kept, unfinished=unfinished)
 
 
-async def keep_clean(cleaner: CleanArtifacts, observer: Observer) -> None:
+async def keep_clean(cleaner: CleanArtifacts) -> None:
     """Pass over the store at intervals, until cancelled; whichever engine comes first does each pass."""
     while True:
         await anyio.sleep(INTERVAL_S)
@@ -120,4 +119,4 @@ async def keep_clean(cleaner: CleanArtifacts, observer: Observer) -> None:
         except UnavailableError as error:
             _log.warning("[RunEngine] Artifact store not cleaned: %s", error.message)
         except Exception as error:  # a pass that cannot be made must not end the engine
-            observer.internal_failure("the clean-up of artifacts", error)
+            _log.error("[RunEngine] Artifact store not cleaned", exc_info=error)

@@ -11,13 +11,13 @@ from typing import Any
 import anyio
 import orjson
 
+from runengine_server.adapters.clock import SystemClock
 from runengine_server.adapters.postgres.cold_cache import PostgresOutputCache
 from runengine_server.adapters.postgres.database import PINNED_PLANS, Database, open_database
 from runengine_server.adapters.postgres.run_store import PostgresRunStore
 from runengine_server.adapters.postgres.skill_permits import PostgresSkillPermits
 from runengine_server.adapters.postgres.step_queue import PostgresEngineRegistry, PostgresStepQueue
 from runengine_server.adapters.postgres.workflow_store import PostgresWorkflowStore
-from runengine_server.app import SystemClock
 from runengine_server.domain.ids import EngineNo, RunId, RunKey, StepNo
 from runengine_server.domain.plan import RebuildPlan
 from runengine_server.domain.states import OutputSource, RunStatus, StepStatus, TriggerType
