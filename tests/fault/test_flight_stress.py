@@ -14,7 +14,7 @@ import pytest
 from runengine_server.adapters.postgres.cold_cache import PostgresOutputCache
 from runengine_server.adapters.postgres.database import PINNED_PLANS, open_database
 from runengine_server.adapters.postgres.step_queue import PostgresEngineRegistry, PostgresStepQueue
-from runengine_server.domain.cache import CacheFlight, CacheHit, CacheKey, CacheQuery, Claimant, Fingerprint
+from runengine_server.domain.cache import CacheFlight, CacheHit, CacheKey, CacheQuery, Claimant, Fingerprint, FlightId
 from runengine_server.domain.ids import EngineNo, StepNo
 from runengine_server.domain.states import FailurePolicy
 from runengine_server.ports.step_queue import CacheQuestion, Completion, Following, Lease
@@ -29,9 +29,10 @@ ENGINES = 4
 RUNS = 150
 ENDS_S_MAX = 60.0
 HAPPENS = (
-    "led at once", "led", "followed", "found", "filed", "retried", "failed", "cancelled",
+    "led at once", "led", "followed", "found", "filed", "not filed", "retried", "failed", "cancelled", "late",
+    "removed", "reaped", "lease lost", "ended meanwhile",
 )  # fmt: skip
-"""What each seed must have seen; what else happens depends on how fast the machine is."""
+"""What each seed must have seen. What chance may leave out on a slow machine is brought about once (`Chaos.lacks`)."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,6 +49,30 @@ class Chaos:
     def chance(self, share: float) -> bool:
         """True for this share of the calls."""
         return self.random.random() < share
+
+    def lacks(self, what: str) -> bool:
+        """True until it has happened: whoever can is to bring it about."""
+        return self.happened[what] == 0
+
+    async def cancel(self, run: DrivenRun) -> bool:
+        """Cancel a run; False when it has ended."""
+        if not await self.driven.store.cancel(TENANT, run.run_id, "ann", "because"):
+            return False
+        self.cancelled.append(run)
+        self.happened["cancelled"] += 1
+        return True
+
+    async def end_flight(self, flight: FlightId) -> None:
+        """Cancel whoever leads the flight, one after the other, until nobody does or one has just ended by itself."""
+        leading = "SELECT run FROM cache_flights WHERE flight = $1"
+        while run := self.driven.runs.get(await self.driven.database.fetchval(leading, flight)):
+            if not await self.cancel(run):
+                break
+
+    async def remove_entries(self) -> None:
+        """Half of the cache's entries go."""
+        removed = await self.driven.database.fetch("DELETE FROM step_cache WHERE random() < 0.5 RETURNING 1")
+        self.happened["removed"] += len(removed)
 
     def query(self, place: Claimant) -> CacheQuery:
         """What the step asks the cache: equal for the same step of runs of one variant."""
@@ -98,6 +123,8 @@ class RandomEngine:
         self.settled = []
         capacity = chaos.random.randint(0, 15)
         turn = await self.queue.tick(self.engine, batch, capacity, self._questions())
+        if chaos.lacks("removed"):
+            await chaos.remove_entries()
         for lease, miss in zip(turn.leases, turn.misses, strict=True):
             if miss is not None:
                 chaos.happened["led at once"] += 1
@@ -134,6 +161,10 @@ class RandomEngine:
                     chaos.happened["led"] += 1
                     self.executing.append(lease)
         if waits:
+            if chaos.lacks("lease lost"):
+                await self._lose_leases()
+            elif chaos.lacks("ended meanwhile"):
+                await chaos.end_flight(waits[0][1])
             followed = await self.queue.follow(self.engine, waits)
             for (lease, _), outcome in zip(waits, followed.outcomes, strict=True):
                 chaos.happened[
@@ -146,6 +177,11 @@ class RandomEngine:
                 if outcome is Following.FLIGHT_ENDED:
                     self.undecided.append(lease)
 
+    async def _lose_leases(self) -> None:
+        """The engine is taken for dead, and does not know it yet."""
+        await self.registry.renew(self.engine, -1.0)
+        self.chaos.happened["reaped"] += len((await self.registry.reap()).runs)
+
     def _settle(self, lease: Lease) -> Completion:
         chaos, driven = self.chaos, self.chaos.driven
         retries = driven.runs[lease.run].compiled.workflow.steps[lease.step].retry_policy.max_attempts
@@ -155,7 +191,7 @@ class RandomEngine:
         if chaos.chance(0.05):
             chaos.happened["failed"] += 1
             return driven.step_failed(lease)
-        is_filed = chaos.chance(0.6)
+        is_filed = chaos.chance(0.6) and not chaos.lacks("not filed")
         chaos.happened["filed" if is_filed else "not filed"] += 1
         return replace(driven.executed(lease, is_filed=is_filed), flight=chaos.query((lease.run, lease.step)).flight)
 
@@ -171,15 +207,16 @@ async def _disturb(chaos: Chaos, registry: PostgresEngineRegistry) -> None:
                 " (SELECT engine FROM engines ORDER BY random() LIMIT 1)"
             )
         if chaos.chance(0.3):
-            removed = await driven.database.fetch("DELETE FROM step_cache WHERE random() < 0.5 RETURNING 1")
-            chaos.happened["removed"] += len(removed)
+            await chaos.remove_entries()
+        if chaos.lacks("late"):
+            await driven.database.fetch(
+                "UPDATE run_progress SET deadline = now()"
+                " WHERE run = (SELECT max(run) FROM run_progress WHERE status < 3)"
+            )
         chaos.happened["reaped"] += len((await registry.reap()).runs)
         chaos.happened["late"] += len(await registry.enforce_deadlines())
         if chaos.created and chaos.chance(0.4) and len(chaos.created) < RUNS:
-            run = random.choice(chaos.created[-10:])
-            if await driven.store.cancel(TENANT, run.run_id, "ann", "because"):
-                chaos.cancelled.append(run)
-                chaos.happened["cancelled"] += 1
+            await chaos.cancel(random.choice(chaos.created[-10:]))
 
 
 async def _create_runs(chaos: Chaos) -> None:
