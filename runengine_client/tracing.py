@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SpanExporter
 
 _OTLP: Final = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 _GROUP: Final = "opentelemetry_traces_exporter"
-
-EXPORT_LAST_S: Final = 3.0
-"""How long the last spans may take to be exported when a process ends."""
+_EXPORT_LAST_S: Final = 3.0
 
 _log = logging.getLogger("runengine.tracing")
 
@@ -106,9 +105,14 @@ def exporting_spans(service: str) -> Iterator[None]:
     try:
         yield
     finally:
-        last = threading.Thread(target=provider.shutdown, name="last-spans", daemon=True)
-        last.start()
-        last.join(EXPORT_LAST_S)
+        end_exporting(provider)
+
+
+def end_exporting(provider: TracerProvider) -> None:
+    """The last spans have been exported, or given up after 3 s: a collector that is away is asked for far longer."""
+    last = threading.Thread(target=provider.shutdown, name="last-spans", daemon=True)
+    last.start()
+    last.join(_EXPORT_LAST_S)
 
 
 def _exporter(name: str, environ: Mapping[str, str]) -> SpanExporter:

@@ -12,8 +12,8 @@ import grpc
 from starlette.types import ASGIApp
 
 from runengine_client.tracing import (
-    EXPORT_LAST_S,
     TracingUnavailableError,
+    end_exporting,
     is_configured,
     service_resource,
     span_exporters,
@@ -91,5 +91,5 @@ async def tracing(times: StepTimesReader) -> AsyncIterator[Tracing]:
         )
     finally:
         tracer.finish()
-        with anyio.move_on_after(EXPORT_LAST_S, shield=True):
-            await anyio.to_thread.run_sync(provider.shutdown, abandon_on_cancel=True)
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(end_exporting, provider)

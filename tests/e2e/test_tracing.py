@@ -18,6 +18,7 @@ from opentelemetry.context import attach, detach
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 from runengine_client import RunEngineClient, SyncRunEngineClient
+from runengine_client.errors import NotFoundError
 from runengine_client.handle import RunHandle
 from runengine_client.states import RunStatus
 from runengine_client.workflow import expression
@@ -256,11 +257,14 @@ async def test_http_requests_begin_or_continue_traces(
         )
         run_id = answer.raise_for_status().json()["runId"]
         await http.get(f"/api/v1/runs/{run_id}", params={"access_token": "asked-with-this"})
+        of_connect = f"00-{secrets.token_hex(16)}-{OURS}-01"
+        await http.post("/runengine.v1.RunEngine/GetRun", json={"runId": run_id}, headers={"traceparent": of_connect})
     request = collector.wait_for("POST /api/v1/runs", {"http.response.status_code": answer.status_code})
     run = collector.wait_for(f"run {DEMO}", of(run_id))
     assert (request.trace_id, request.parent_id, request.kind) == (trace_id, OURS, "server")
     assert (run.trace_id, run.parent_id) == (trace_id, request.span_id)
     collector.wait_for("GET /api/v1/runs/{runId}")
+    assert collector.wait_for("POST /runengine.v1.RunEngine/GetRun").trace_id == of_connect[3:35]
     assert "asked-with-this" not in repr(collector.spans)
 
 
@@ -279,6 +283,20 @@ async def test_what_is_not_sampled_is_not_exported_but_continued(client: RunEngi
     assert heard[1] == f"00-{trace_id}-{call.span_id}-01"
     assert heard[0].endswith("-00")
     assert heard[0][3:35] not in {span.trace_id for span in collector.spans}
+
+
+async def test_refusals_and_streams_are_calls_too(client: RunEngineClient, collector: Collector) -> None:
+    """A span says with which status a call ended; what the caller is to blame for is no error of the server's."""
+    with our_span() as trace_id, pytest.raises(NotFoundError):
+        await client.get_run("00000000-0000-4000-8000-000000000000")
+    refused = collector.wait_for("runengine.v1.RunEngine/GetRun", {"rpc.grpc.status_code": 5})
+    assert (refused.trace_id, refused.is_error) == (trace_id, False)
+    await client.register_workflow(demo())
+    handle = await client.start(DEMO, own())
+    with our_span() as trace_id:
+        await completed(handle)
+    watch = collector.wait_for("runengine.v1.RunEngine/WatchRun", {"rpc.grpc.status_code": 0})
+    collector.wait_until(lambda spans: any(s.trace_id == trace_id and s.name == watch.name for s in spans))
 
 
 def test_the_synchronous_client_continues_the_trace_of_its_caller(engine: EngineProcess, collector: Collector) -> None:
@@ -303,18 +321,16 @@ async def test_spans_say_nothing_that_is_secret(client: RunEngineClient, collect
 async def test_nothing_is_traced_unless_asked_for(
     engine_settings: EngineSettings, collector: Collector, fresh_database_url: str
 ) -> None:
-    """Without OTEL_*, or with OTEL_SDK_DISABLED, nothing is exported and runs carry no trace."""
-    environment = {**collector.environment, "OTEL_SDK_DISABLED": "true"}
-    for name, variables in (("plain", {}), ("disabled", environment)):
-        with EngineProcess(engine_settings, name, **variables) as quiet:
-            async with quiet.client() as client:
-                await client.register_workflow(demo())
-                with our_span() as trace_id:
-                    run_id = await completed(await client.start(DEMO, own()))
-        assert trace_id not in {span.trace_id for span in collector.spans if span.service == "runengine"}
-        connection = await asyncpg.connect(fresh_database_url)
-        assert await connection.fetchval("SELECT trace_context FROM runs WHERE id = $1", run_id) is None
-        await connection.close()
+    """Without OTEL_* nothing is exported and runs carry no trace, whatever callers send."""
+    with EngineProcess(engine_settings, "plain") as quiet:
+        async with quiet.client() as client:
+            await client.register_workflow(demo())
+            with our_span() as trace_id:
+                run_id = await completed(await client.start(DEMO, own()))
+    assert trace_id not in {span.trace_id for span in collector.spans if span.service == "runengine"}
+    connection = await asyncpg.connect(fresh_database_url)
+    assert await connection.fetchval("SELECT trace_context FROM runs WHERE id = $1", run_id) is None
+    await connection.close()
 
 
 def test_a_collector_that_is_away_stops_nothing(engine_settings: EngineSettings) -> None:

@@ -82,8 +82,10 @@ class RpcCalls(grpc.aio.ServerInterceptor):
 
 
 def _say_how_it_ended(span: Span, context: Context) -> None:
-    number = 1 if context.cancelled() else cast("Any", context).code()
-    code = _BY_NUMBER.get(number or 0, StatusCode.UNKNOWN)
+    set_code: Any = context.code()  # a StatusCode, its number, or nothing yet
+    code = _BY_NUMBER.get(set_code, set_code) or StatusCode.OK
+    if context.cancelled():
+        code = StatusCode.CANCELLED
     span.set_attribute("rpc.grpc.status_code", code.value[0])
     if code in _SERVERS_FAULT:
         failed(span, code.name)

@@ -31,6 +31,8 @@ from runengine_server.ports.step_times import StepTimes, StepTimesReader
 WAITING_MAX: Final = 20_000
 _BATCH_MAX: Final = 200
 _STOPPED_MAX: Final = 1_000
+_STATE_CHARACTERS_MAX: Final = 512
+"""What W3C Trace Context asks everybody to hand on; it is kept with the run."""
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
@@ -79,9 +81,10 @@ class RunTracer:
         context = get_current_span().get_span_context()
         if not context.is_valid:
             return None
+        state = context.trace_state.to_header()
         return TraceContext(
             traceparent=f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}",
-            tracestate=context.trace_state.to_header(),
+            tracestate=state if len(state) <= _STATE_CHARACTERS_MAX else "",
         )
 
     def run_met(self, facts: RunFacts) -> None:
