@@ -14,6 +14,7 @@ from runengine_client import errors
 from runengine_client.connection import is_loopback
 from runengine_client.errors import InternalError, InvalidArgumentError, RunEngineError, UnavailableError
 
+URL_DEFAULT = "http://127.0.0.1:3001"
 SILENCE_S_MAX = 30.0
 CHUNK_BYTES = 256 * 1024
 _ERROR_BYTES_MAX = 64 * 1024

@@ -17,8 +17,6 @@ from runengine_client.client import RunEngineClient
 from runengine_client.content import copy_content
 from runengine_client.errors import InvalidArgumentError
 
-URL_DEFAULT = "http://127.0.0.1:3001"
-
 artifact_app = typer.Typer(
     no_args_is_help=True,
     help="Fetch what steps have published.\n\nExample:\n\n  runengine artifact get ARTIFACT --out music.mp3",

@@ -50,33 +50,33 @@ class Format(StrEnum):
 _FORMAT_OF_SUFFIX = {".svg": Format.SVG, ".mmd": Format.MERMAID, ".mermaid": Format.MERMAID}
 
 
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE|NAME",
+        help="A workflow file or a registered name.",
+        show_default=False,
+        autocompletion=workflow_names,
+    ),
+]
+Run = Annotated[
+    str,
+    typer.Option("--run", help="Show the steps' status in this run of it.", show_default=False, autocompletion=run_ids),
+]
+Change = Annotated[
+    str,
+    typer.Option(
+        "--change", help="Show what this change request touches.", show_default=False, autocompletion=change_types
+    ),
+]
+
+
 def graph(
     context: typer.Context,
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE|NAME",
-            help="A workflow file or a registered name.",
-            show_default=False,
-            autocompletion=workflow_names,
-        ),
-    ] = "",
+    source: Source = "",
     version: Annotated[str, typer.Option(help="Of NAME; default the highest.", show_default=False)] = "",
-    run: Annotated[
-        str,
-        typer.Option(
-            "--run", help="Show the steps' status in this run of it.", show_default=False, autocompletion=run_ids
-        ),
-    ] = "",
-    change: Annotated[
-        str,
-        typer.Option(
-            "--change",
-            help="Show what this change request touches.",
-            show_default=False,
-            autocompletion=change_types,
-        ),
-    ] = "",
+    run: Run = "",
+    change: Change = "",
     form: Annotated[
         Format | None, typer.Option("--format", help="Default: as FILE of --out ends, else text.", show_default=False)
     ] = None,

@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 
 from runengine_client.cli import wording
-from runengine_client.cli.app import hoist
-from runengine_client.cli.output import to_json
+from runengine_client.cli.global_options import hoist
 from runengine_client.cli.live import follow_items
+from runengine_client.cli.output import to_json
 from runengine_client.cli.session import Session
 from runengine_client.states import CacheOutcome, MissReason, OutputSource, RunStatus, StepStatus, TriggerType
 from runengine_client.types import CacheDecision, Run, Step, StepsSummary
