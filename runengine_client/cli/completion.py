@@ -1,10 +1,10 @@
 """What the shell offers behind TAB: ids and names that the server knows, at once or not at all."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
-import anyio
 import typer
 
 from runengine_client.client import RunEngineClient
@@ -85,14 +85,13 @@ def _ask(context: typer.Context, incomplete: str, question: Callable[[RunEngineC
     """What the server answers within a second, of which the shell takes what goes on like this; else nothing."""
 
     async def asked() -> Offers:
-        with anyio.move_on_after(WITHIN_S):
-            async with _client(context.find_root().params) as client:
-                return await question(client)
-        return []
+        # Not anyio's: a call that grpc gives up raises a cancellation of its own, which that would not recognise.
+        async with asyncio.timeout(WITHIN_S), _client(context.find_root().params) as client:
+            return await question(client)
 
     try:
-        offers = anyio.run(asked)
-    except (RunEngineError, OSError):
+        offers = asyncio.run(asked())
+    except (RunEngineError, OSError):  # TimeoutError is one
         return []
     return [offer for offer in offers if offer[0].startswith(incomplete)]
 

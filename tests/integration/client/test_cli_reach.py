@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import yaml
 from typer.testing import CliRunner
 
 from runengine_client.cli.app import app
+from runengine_client.cli.completion import WITHIN_S
 from runengine_client.pb.runengine.v1 import workflow_pb2
 from runengine_server.__main__ import cli as server_app
 
@@ -273,6 +275,16 @@ def test_completion_without_server(serving: Any, fake: Any) -> None:
     assert complete("runengine get ", RUNENGINE_TARGET=target) == []
     assert complete("runengine get ", RUNENGINE_TARGET="example.com:1", TOKEN="t") == []
     assert time.monotonic() - began < 5
+
+
+def test_completion_gives_up() -> None:
+    """A server that accepts the connection and never answers costs a second, not the shell."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        began = time.monotonic()
+        assert complete("runengine get ", RUNENGINE_TARGET=f"127.0.0.1:{silent.getsockname()[1]}") == []
+        assert time.monotonic() - began < 10 * WITHIN_S
 
 
 @pytest.mark.parametrize("program", ["runengine", "runengine-server"])
