@@ -79,11 +79,3 @@ class ScopeRequiredError(RunEngineError):
 
 class UnavailableError(RunEngineError):
     """Try again later (UNAVAILABLE)."""
-
-
-class NotYetImplementedError(RunEngineError):
-    """Part of the contract, not built yet (UNIMPLEMENTED); never silently ignored."""
-
-    def __init__(self, what: str) -> None:
-        """Say what is not built: an RPC's or a request field's name."""
-        super().__init__("NOT_YET_IMPLEMENTED", f"{what} is not implemented yet", metadata={"feature": what})

@@ -27,7 +27,6 @@ CODE_BY_CLASS: Final[Mapping[type[domain.RunEngineError], StatusCode]] = {
     domain.UnauthenticatedError: StatusCode.UNAUTHENTICATED,
     domain.ScopeRequiredError: StatusCode.PERMISSION_DENIED,
     domain.UnavailableError: StatusCode.UNAVAILABLE,
-    domain.NotYetImplementedError: StatusCode.UNIMPLEMENTED,
     domain.RunEngineError: StatusCode.INTERNAL,
 }
 
@@ -64,7 +63,7 @@ CODE_BY_REASON: Final[Mapping[str, StatusCode]] = {
     "DATABASE_UNAVAILABLE": StatusCode.UNAVAILABLE,
     "ARTIFACT_STORE_UNAVAILABLE": StatusCode.UNAVAILABLE,
     "INTERNAL": StatusCode.INTERNAL,
-    "NOT_YET_IMPLEMENTED": StatusCode.UNIMPLEMENTED,
+    "NOT_YET_IMPLEMENTED": StatusCode.UNIMPLEMENTED,  # of the contract; this server has all of it
 }
 
 _RESOURCE_BY_REASON: Final[Mapping[str, tuple[str, str]]] = {

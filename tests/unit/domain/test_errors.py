@@ -3,14 +3,12 @@
 import pytest
 
 from runengine_server.domain import errors
-from runengine_server.domain.errors import FieldViolation, NotYetImplementedError, RunEngineError, UnavailableError
+from runengine_server.domain.errors import FieldViolation, RunEngineError, UnavailableError
 
 KINDS = [
     kind
     for kind in vars(errors).values()
-    if isinstance(kind, type)
-    and issubclass(kind, RunEngineError)
-    and kind not in (RunEngineError, NotYetImplementedError)
+    if isinstance(kind, type) and issubclass(kind, RunEngineError) and kind is not RunEngineError
 ]
 
 
@@ -31,10 +29,3 @@ def test_facts_are_copied() -> None:
     assert error.violations == (FieldViolation(field="a", description="b"),)
     assert error.metadata == {"k": "v"}
     assert error.retry_after_s == 1.0
-
-
-def test_what_is_not_built_says_its_name() -> None:
-    """NOT_YET_IMPLEMENTED names the feature."""
-    error = NotYetImplementedError("force_step_ids")
-    assert error.reason == "NOT_YET_IMPLEMENTED"
-    assert error.metadata == {"feature": "force_step_ids"}
