@@ -226,7 +226,7 @@ async def _after(subject: Subject, stored: StoredArtifact) -> datetime:
         now = datetime.now(UTC)
         if stored.content_hash in await _old(subject, now):
             return now
-        await anyio.sleep(0.01)
+        await anyio.sleep(0)
 
 
 async def test_the_first_to_ask_owns_the_store(subject: Subject) -> None:

@@ -2,11 +2,13 @@
 
 import hashlib
 import os
+import re
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import anyio
 import httpx
 import pytest
 
@@ -224,3 +226,23 @@ async def test_large(client: RunEngineClient, http: httpx.AsyncClient, skills: S
         async with http.stream("GET", url) as answer:
             assert (await anext(answer.aiter_raw(10))) == b"000000000\n"
     assert (await http.get(url, headers={"range": "bytes=899990-"})).text == "000089999\n"
+
+
+async def test_the_documents_commands(client: RunEngineClient, engine: EngineProcess, tmp_path: Path) -> None:
+    """Every curl command of docs/artifacts.md does what it says, in the order of the document."""
+    artifact = await published(client)
+    text = (Path(__file__).parents[2] / "docs" / "artifacts.md").read_text()
+    blocks = [block for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) if "curl" in block]
+    assert len(blocks) == 3
+    variables = {
+        "RUNENGINE_URL": engine.http_url,
+        "TOKEN": TOKENS.reader,
+        "RUN": artifact.run_id,
+        "ARTIFACT": artifact.id,
+        "PATH": os.environ["PATH"],
+    }
+    ran = await anyio.run_process(["bash", "-eu", "-c", "".join(blocks)], env=variables, cwd=tmp_path)
+    assert hashlib.sha256((tmp_path / "file").read_bytes()).hexdigest() == artifact.content_hash
+    assert (tmp_path / "part").read_bytes() == (tmp_path / "file").read_bytes()[:100]
+    assert b'"token":' in ran.stdout
+    assert b"event: end" in ran.stdout
