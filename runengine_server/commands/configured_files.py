@@ -127,6 +127,14 @@ def routed(targets: Sequence[SkillTarget], tokens: Mapping[Endpoint, str]) -> Ro
     return route_targets(targets, tokens=tokens, callbacks=HttpCallbacks(MemorySkillCalls()))
 
 
+def _origins(settings: Settings) -> Iterator[Finding]:
+    for origin in filter(None, map(str.strip, settings.cors_origins.split(","))):
+        parts = urlsplit(origin)
+        if origin != "*" and (parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}"):
+            advice = "write scheme, host and port alone, as a browser does: https://app.example"
+            yield failed("RUNENGINE_CORS_ORIGINS", f"{origin!r} is no origin, and no page is one like it", advice)
+
+
 def _workflows(settings: Settings) -> Iterator[Finding]:
     if settings.workflow_dir is None:
         return
@@ -165,6 +173,7 @@ _CHECKS: Final[tuple[tuple[tuple[str, ...], _Check], ...]] = (
     (("redis_url",), _redis_url),
     (("tokens_file", "anonymous"), _tokens),
     (("tls_cert", "tls_key"), _certificate),
+    (("cors_origins",), _origins),
     (("skills", "skill_tokens"), _skills),
     (("workflow_dir",), _workflows),
     (("artifact_roots", "artifact_store"), _artifacts),

@@ -165,6 +165,13 @@ def test_certificate_that_is_none(tmp_path: Path) -> None:
     assert str(tmp_path / "cert.pem") in found["RUNENGINE_TLS_CERT"]["found"]
 
 
+@pytest.mark.parametrize("origin", ["https://app.example/", "app.example", "https://app.example/page"])
+def test_origin_that_is_none(origin: str) -> None:
+    """What no browser would send as an origin is refused, not ignored."""
+    assert repr(origin) in failures(RUNENGINE_CORS_ORIGINS=origin)["RUNENGINE_CORS_ORIGINS"]["found"]
+    assert failures(RUNENGINE_CORS_ORIGINS="https://app.example, http://localhost:5173") == {}
+
+
 def test_skill_tokens() -> None:
     """A token that could never be sent, or that no target uses, is named by number."""
     skills = "image.*=grpc://127.0.0.1:7001"
