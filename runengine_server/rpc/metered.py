@@ -1,9 +1,11 @@
 """Tells a RequestMeter of every gRPC call that has ended."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from inspect import isasyncgenfunction
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import grpc
 
@@ -44,51 +46,51 @@ class MeteredCalls(grpc.aio.ServerInterceptor):
         return known[1]
 
     def _wrap(self, name: str, handler: Handler) -> Handler:
-        call = _MeteredCall(self._meter, name, handler)
         if handler.request_streaming:  # reflection alone
             return handler
-        if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                call.stream,
-                request_deserializer=handler.request_deserializer,
-                response_serializer=handler.response_serializer,
-            )
-        return grpc.unary_unary_rpc_method_handler(
-            call.unary,
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+        wire = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        if not handler.response_streaming:
+            call = _MeteredCall(self._meter, name, handler.unary_unary, is_stream=False)
+            return grpc.unary_unary_rpc_method_handler(call.answer, **wire)
+        call = _MeteredCall(self._meter, name, handler.unary_stream, is_stream=True)
+        is_generator = isasyncgenfunction(handler.unary_stream)  # health writes its messages by itself
+        return grpc.unary_stream_rpc_method_handler(cast("Any", call.stream if is_generator else call.answer), **wire)
 
 
 class _MeteredCall:
     """One method's behaviour between two readings of the clock."""
 
-    def __init__(self, meter: RequestMeter, name: str, handler: Handler) -> None:
+    def __init__(self, meter: RequestMeter, name: str, behaviour: Any, *, is_stream: bool) -> None:
         self._meter = meter
         self._name = name
-        self._handler: Any = handler
+        self._behaviour = behaviour
+        self._is_stream = is_stream
 
-    async def unary(self, request: Any, context: Context) -> Any:
-        began_s = perf_counter()
-        code = None
-        try:
-            return await self._handler.unary_unary(request, context)
-        except asyncio.CancelledError:
-            code = grpc.StatusCode.CANCELLED.name
-            raise
-        finally:
-            self._meter.rpc_answered(self._name, code or _code(context), perf_counter() - began_s)
+    async def answer(self, request: Any, context: Context) -> Any:
+        with self._measured(context):
+            return await self._behaviour(request, context)
 
     async def stream(self, request: Any, context: Context) -> AsyncIterator[Any]:
-        code = None
+        with self._measured(context):
+            async with aclosing(self._behaviour(request, context)) as messages:
+                async for message in messages:
+                    yield message
+
+    @contextmanager
+    def _measured(self, context: Context) -> Iterator[None]:
+        began_s = perf_counter()
+        code = ""
         try:
-            async for message in self._handler.unary_stream(request, context):
-                yield message
+            yield
         except (asyncio.CancelledError, GeneratorExit):
             code = grpc.StatusCode.CANCELLED.name
             raise
         finally:
-            self._meter.rpc_answered(self._name, code or _code(context), None)
+            duration_s = None if self._is_stream else perf_counter() - began_s
+            self._meter.rpc_answered(self._name, code or _code(context), duration_s)
 
 
 def _code(context: Context) -> str:

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
+import grpc
 import httpx
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from runengine_client import RunEngineClient
@@ -151,8 +153,6 @@ async def test_streams_are_counted(ops: httpx.Client, client: RunEngineClient) -
 
 async def test_refused_calls_keep_their_status(ops: httpx.Client, engine: EngineProcess) -> None:
     """A call that is refused counts under its status, and a method that is not served under no name of the caller's."""
-    import grpc
-
     before = samples(ops)
     async with engine.client(token="wrong") as stranger:
         with pytest.raises(Exception, match="token"):
@@ -189,3 +189,15 @@ def test_other_paths_and_verbs(ops: httpx.Client) -> None:
     assert ops.get("/bull-board").headers["location"].endswith("/queue")
     assert ops.post("/metrics").status_code == ops.post("/health/queues").status_code == 405
     assert ops.get("/api/v1/runs").status_code == 404
+
+
+async def test_health_is_followed(ops: httpx.Client, engine: EngineProcess) -> None:
+    """A load balancer that watches gRPC health is told at once, and counts once it leaves."""
+    method = "/grpc.health.v1.Health/Watch"
+    async with grpc.aio.insecure_channel(engine.target) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=""))
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        watch.cancel()
+    wait_until(
+        lambda: any(key[0] == "run_engine_grpc_requests_total" and method in key for key in samples(ops)), method
+    )
