@@ -2,8 +2,10 @@
 
 import argparse
 import asyncio
+import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter, time
@@ -125,12 +127,14 @@ def _add(figures: Figures, protocol: str, commits: _Commits, seen: dict[str, lis
 
 
 def _build() -> None:
+    """The page is there; `buf`, which makes its stubs, is in this environment."""
     npm = shutil.which("npm")
     if npm is None:
         raise BenchmarkError("no node")
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     commands = [] if (_PAGE / "node_modules").is_dir() else [[npm, "ci", "--no-audit", "--no-fund"]]
     for command in [*commands, [npm, "run", "build"]]:
-        done = subprocess.run(command, cwd=_PAGE, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=_PAGE, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise BenchmarkError(done.stdout + done.stderr)
 

@@ -14,7 +14,7 @@ from playwright.async_api import Page
 from runengine_client import RunEngineClient
 
 from ..e2e.workflows import demo
-from ..support.browser import REPOSITORY, build_page
+from ..support.browser import REPOSITORY, build_page, node_environment
 from ..support.engine_process import TOKENS, EngineProcess, EngineSettings
 from .watch_page import FOLDER, served
 
@@ -68,7 +68,7 @@ async def test_typescript(engine: EngineProcess, run_id: str) -> None:
     known = "const url = process.env.RUNENGINE_URL!; const token = process.env.TOKEN!;\n"
     build = [FOLDER / "node_modules/.bin/esbuild", "--bundle", "--platform=node", "--format=esm", "--loader=ts"]
     bundle = await anyio.run_process(build, cwd=FOLDER / "src", input=f"{known}{snippet}".encode())
-    environment = {**os.environ, "RUNENGINE_URL": engine.http_url, "TOKEN": TOKENS.writer}
+    environment = {**node_environment(), "RUNENGINE_URL": engine.http_url, "TOKEN": TOKENS.writer}
     with anyio.fail_after(60):
         done = await anyio.run_process(
             ["node", "--input-type=module"], env=environment, input=bundle.stdout, check=False

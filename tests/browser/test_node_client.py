@@ -1,14 +1,13 @@
 """The page's client in Node, by Connect and by gRPC-Web: the same code, another runtime."""
 
 import json
-import os
 import subprocess
 
 import pytest
 
 from runengine_client.pb.runengine.v1 import workflow_pb2
 
-from ..support.browser import build_page
+from ..support.browser import build_page, node_environment
 from ..support.engine_process import TOKENS, EngineProcess
 from ..support.refusals import bearer, raw_api
 from ..support.skill_server_process import SkillServerProcess
@@ -36,7 +35,7 @@ def test_a_run_is_followed(engine: EngineProcess, skills: SkillServerProcess, pr
     payload = {"first": f"node-{protocol}-1", "second": f"node-{protocol}-2"}
     program = subprocess.Popen(
         ["node", FOLDER / "dist" / "follow.mjs", WORKFLOW, json.dumps(payload), protocol],
-        env={**os.environ, "RUNENGINE_URL": engine.http_url, "TOKEN": TOKENS.writer},
+        env={**node_environment(), "RUNENGINE_URL": engine.http_url, "TOKEN": TOKENS.writer},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -61,7 +60,7 @@ def test_a_refusal_ends_the_program(engine: EngineProcess, protocol: str) -> Non
     """What the engine refuses is printed with its code."""
     done = subprocess.run(
         ["node", FOLDER / "dist" / "follow.mjs", "nowhere", "{}", protocol],
-        env={**os.environ, "RUNENGINE_URL": engine.http_url, "TOKEN": TOKENS.writer},
+        env={**node_environment(), "RUNENGINE_URL": engine.http_url, "TOKEN": TOKENS.writer},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 1

@@ -1,7 +1,9 @@
 """A real browser for tests: the machine's Chromium, driven by Playwright; and pages that Node has to build first."""
 
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -65,16 +67,24 @@ async def open_page(browser: Browser, errors: list[str], **options: Any) -> Asyn
         await context.close()
 
 
+def node_environment() -> dict[str, str]:
+    """Variables with which `node`, `npm` and `buf` are found, those of `.ci/browser.sh` too."""
+    folders = [REPOSITORY / ".tools" / "node" / "bin", Path(sys.executable).parent]
+    return {**os.environ, "PATH": os.pathsep.join([*map(str, folders), os.environ.get("PATH", "")])}
+
+
 def build_page(folder: Path) -> None:
     """`npm run build` has been run in the folder; skipped without Node (`no node`) or what `npm ci` installs."""
-    npm = shutil.which("npm")
+    environment = node_environment()
+    npm = shutil.which("npm", path=environment["PATH"])
     if npm is None:
         pytest.skip("no node")
     if not (folder / "node_modules").is_dir():
         pytest.skip(f"no node packages; run: make test-browser, or npm ci in {folder.relative_to(REPOSITORY)}")
     done = subprocess.run(
-        [npm, "run", "build"], cwd=folder, capture_output=True, text=True, timeout=_BUILD_S_MAX, check=False
-    )
+        [npm, "run", "build"],
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=_BUILD_S_MAX, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 
 
