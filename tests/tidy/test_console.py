@@ -21,7 +21,7 @@ def test_there_are_sources() -> None:
 def test_files_say_their_reason_and_stay_small(path: str) -> None:
     """The first line says what the file is for, and none has more lines than a reader keeps in mind."""
     lines = source.text(path).splitlines()
-    assert re.match(r"(//|/\*) [A-Z]\w", lines[0]), lines[0]
+    assert re.match(r"(//|/\*) [A-Z]", lines[0]), lines[0]
     assert len(lines) <= LINES_MAX
 
 

@@ -22,13 +22,9 @@ export async function get<T>(path: string, query: Query = {}, abort?: AbortSigna
   return (await (await send(path + queryText(query), {}, abort)).json()) as T;
 }
 
-export async function post<T>(path: string, body: JsonObject = {}): Promise<T> {
-  const answer = await send(path, {
-    method: "POST",
-    body: JSON.stringify(body),
-    headers: { "content-type": "application/json" },
-  });
-  return (await answer.json()) as T;
+export async function post<T>(path: string, body: JsonObject = {}, abort?: AbortSignal): Promise<T> {
+  const init = { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } };
+  return (await (await send(path, init, abort)).json()) as T;
 }
 
 /** The answer to a request that succeeded; for bodies that are no JSON, too. */

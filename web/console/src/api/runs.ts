@@ -30,6 +30,8 @@ export const compareRuns = (id: string, other: string, abort?: AbortSignal) =>
 export const cancelRun = (id: string, reason: string) =>
   post<Started>(`/runs/${segment(id)}/cancel`, reason ? { reason } : {});
 
-export const retryRun = (id: string, options: JsonObject) => post<Started>(`/runs/${segment(id)}/retry`, options);
+export const retryRun = (id: string, options: JsonObject, abort?: AbortSignal) =>
+  post<Started>(`/runs/${segment(id)}/retry`, options, abort);
 
-export const updateRun = (id: string, request: JsonObject) => post<Started>(`/runs/${segment(id)}/update`, request);
+export const updateRun = (id: string, request: JsonObject, abort?: AbortSignal) =>
+  post<Started>(`/runs/${segment(id)}/update`, request, abort);

@@ -12,7 +12,7 @@ export function Copy({ text, what }: { text: string; what: string }) {
   const copy = async (event: Event) => {
     event.preventDefault();
     event.stopPropagation();
-    await navigator.clipboard.writeText(text);
+    await putOnClipboard(text);
     setCopied(true);
     setTimeout(() => setCopied(false), COPIED_MS);
   };
@@ -21,6 +21,17 @@ export function Copy({ text, what }: { text: string; what: string }) {
       <Icon name={copied ? "check" : "copy"} />
     </button>
   );
+}
+
+/** Browsers offer the clipboard to encrypted and local pages only; elsewhere the old command does it. */
+async function putOnClipboard(text: string): Promise<void> {
+  if (navigator.clipboard !== undefined) return navigator.clipboard.writeText(text);
+  const field = document.createElement("textarea");
+  field.value = text;
+  document.body.append(field);
+  field.select();
+  document.execCommand("copy");
+  field.remove();
 }
 
 export function RunLink({ id, step }: { id: string; step?: string }) {
