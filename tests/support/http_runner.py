@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import anyio
@@ -35,6 +34,8 @@ from runengine_server.rpc.admission import Admission
 from runengine_server.rpc.draining import Drain
 
 JSON_TYPE = {"content-type": "application/json"}
+
+Say = Callable[[str, dict[str, Any]], Awaitable[None]]
 
 
 @dataclass
@@ -70,26 +71,23 @@ class HttpRunner:
         if self.is_async:
             self.tasks.start_soon(self._work, order)
             return JSONResponse({"workerId": "http-1"}, status_code=202)
-        outcome = await self._outcome(order, lambda *_: None)
+        told: list[dict[str, Any]] = []
+        outcome = await self._outcome(order, told)
         if outcome is None:
             return Response(status_code=499)
+        async with _callback(order, self.statuses) as say:
+            for progress in told:
+                await say("progress", progress)
         document = _document(outcome)
         return JSONResponse(document, status_code=200 if "output" in document else 422)
 
     async def _work(self, order: dict[str, Any]) -> None:
-        callback = order["callback"]
-        async with httpx.AsyncClient(headers={"authorization": f"Bearer {callback['token']}"}) as client:
-
-            async def say(kind: str, document: dict[str, Any]) -> None:
-                content = orjson.dumps({**document, "fencingToken": order["fencingToken"]})
-                answer = await client.post(f"{callback['url']}/{kind}", content=content, headers=JSON_TYPE)
-                self.statuses.append(answer.status_code)
-
-            told: list[dict[str, Any]] = []
-            outcome: Outcome | None = None
+        told: list[dict[str, Any]] = []
+        outcome: Outcome | None = None
+        async with _callback(order, self.statuses) as say:
             async with anyio.create_task_group() as beats:
                 beats.start_soon(_beat, say, order["heartbeatIntervalMs"] / 1000)
-                outcome = await self._outcome(order, lambda f, m, _: told.append({"fraction": f, "message": m}))
+                outcome = await self._outcome(order, told)
                 beats.cancel_scope.cancel()
             if outcome is None:
                 return
@@ -98,13 +96,13 @@ class HttpRunner:
             document = _document(outcome)
             await say("complete" if "output" in document else "fail", document)
 
-    async def _outcome(
-        self, order: dict[str, Any], on_progress: Callable[[float, str, datetime], None]
-    ) -> Outcome | None:
-        """None when the call was cancelled meanwhile."""
+    async def _outcome(self, order: dict[str, Any], told: list[dict[str, Any]]) -> Outcome | None:
+        """The skill's outcome, and what it told of its progress; None when the call was cancelled meanwhile."""
         with anyio.CancelScope() as scope:
             self.running[order["idempotencyKey"]] = scope
-            return await self.skills.execute(_call(order), on_progress)
+            return await self.skills.execute(
+                _call(order), lambda fraction, message, _: told.append({"fraction": fraction, "message": message})
+            )
         return None
 
     async def _list(self, request: Request) -> Response:
@@ -168,7 +166,21 @@ async def callback_surface(callbacks: HttpCallbacks) -> AsyncIterator[str]:
         yield url
 
 
-async def _beat(say: Callable[[str, dict[str, Any]], Awaitable[None]], interval_s: float) -> None:
+@asynccontextmanager
+async def _callback(order: dict[str, Any], statuses: list[int]) -> AsyncIterator[Say]:
+    """Says something of this call to whichever engine answers."""
+    callback = order["callback"]
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {callback['token']}"}) as client:
+
+        async def say(kind: str, document: dict[str, Any]) -> None:
+            content = orjson.dumps({**document, "fencingToken": order["fencingToken"]})
+            answer = await client.post(f"{callback['url']}/{kind}", content=content, headers=JSON_TYPE)
+            statuses.append(answer.status_code)
+
+        yield say
+
+
+async def _beat(say: Say, interval_s: float) -> None:
     while True:
         await say("heartbeat", {})
         await anyio.sleep(interval_s)

@@ -104,9 +104,7 @@ async def run(runner: HttpSkillRunner, call: SkillCall, progress: list[tuple[flo
 async def call_back(order: dict[str, Any], kind: str, *, at: str | None = None, **members: Any) -> httpx.Response:
     """The answer to a callback of this order; `at` another engine, `secret` another secret."""
     callback = order["callback"]
-    url = (
-        callback["url"] if at is None else at + callback["url"].partition("/api")[1] + callback["url"].split("/api")[1]
-    )
+    url = callback["url"] if at is None else f"{at}/api{callback['url'].partition('/api')[2]}"
     secret = members.pop("secret", callback["token"])
     content = members.pop("content", None) or json.dumps({"fencingToken": order["fencingToken"], **members}).encode()
     headers = {"authorization": f"Bearer {secret}"} if secret else {}

@@ -162,8 +162,7 @@ class HttpCallbacks:
         return verdict
 
     async def _read_news(self) -> None:
-        accepted = [call_id for call_id, waiting in self._open.items() if waiting.is_accepted]
-        for news in await self._calls.read(accepted) if accepted else ():
+        for news in await self._calls.read(list(self._open)) if self._open else ():
             waiting = self._open.get(news.call_id)
             if waiting is None or waiting.outcome is not None or waiting.call.fencing_token != news.fencing_token:
                 continue

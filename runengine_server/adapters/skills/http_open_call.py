@@ -11,7 +11,7 @@ from runengine_server.ports.skill_runner import Outcome, ProgressListener, Skill
 
 
 class OpenCall:
-    """A call that this engine waits for; `outcome` once it has ended, `heard_at` on anyio's clock once accepted."""
+    """A call that this engine waits for; `outcome` once it has ended, `heard_at` on anyio's clock."""
 
     def __init__(self, call: SkillCall, call_id: UUID, secret: str, on_progress: ProgressListener) -> None:
         """Begin to wait."""
@@ -20,7 +20,6 @@ class OpenCall:
         self.secret = secret
         self.outcome: Outcome | None = None
         self.worker_id = ""
-        self.is_accepted = False
         self.sends_heartbeats = False
         self.heard_at = anyio.current_time()
         self._changed = anyio.Event()
@@ -35,7 +34,6 @@ class OpenCall:
     def accept(self, worker_id: str, *, sends_heartbeats: bool) -> None:
         """The runner will call back."""
         self.worker_id = worker_id
-        self.is_accepted = True
         self.sends_heartbeats = sends_heartbeats
         self.heard_at = anyio.current_time()
         self._changed.set()
