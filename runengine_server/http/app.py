@@ -33,6 +33,8 @@ _HEADERS_ALLOWED = (
     "x-grpc-web",
     "x-user-agent",
     "grpc-timeout",
+    "traceparent",
+    "tracestate",
 )
 _HEADERS_EXPOSED = ("content-range", "etag", "grpc-status", "grpc-message", "grpc-status-details-bin", "retry-after")
 
