@@ -1,30 +1,25 @@
 """The composition root: the only place that knows every part."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields
 from functools import partial
 from random import Random
-from typing import Any
 
 import anyio
 
-from runengine_server.adapters.artifacts import ArtifactRootError, Artifacts, open_artifacts
+from runengine_server.adapters.artifacts import Artifacts
 from runengine_server.adapters.cache.observed import ObservedOutputCache
 from runengine_server.adapters.cache.shared import SharedOutputCache
-from runengine_server.adapters.cache.tiered import TieredOutputCache
 from runengine_server.adapters.cache.verified import VerifiedOutputCache
 from runengine_server.adapters.clock import SystemClock
 from runengine_server.adapters.postgres.cache_admin import PostgresCacheAdmin
-from runengine_server.adapters.postgres.cache_cleanup import CacheCleanup, CleanupSettings
 from runengine_server.adapters.postgres.cold_cache import PostgresOutputCache
-from runengine_server.adapters.postgres.database import PINNED_PLANS, Database, open_database
 from runengine_server.adapters.postgres.event_hints import PostgresHints
 from runengine_server.adapters.postgres.event_hub import EventHub
 from runengine_server.adapters.postgres.event_log import PostgresEventLog
 from runengine_server.adapters.postgres.lineage_reader import PostgresLineageReader
 from runengine_server.adapters.postgres.progress_hints import SharedProgressBoard, show
-from runengine_server.adapters.postgres.queries import sql
 from runengine_server.adapters.postgres.queue_reader import PostgresQueueReader
 from runengine_server.adapters.postgres.readiness import DatabaseReadiness
 from runengine_server.adapters.postgres.run_reader import PostgresRunReader
@@ -38,23 +33,28 @@ from runengine_server.adapters.postgres.step_times import PostgresStepTimes
 from runengine_server.adapters.postgres.workflow_store import PostgresWorkflowStore
 from runengine_server.adapters.skills.http_callbacks import HttpCallbacks
 from runengine_server.adapters.skills.local_runner import LocalSkillRunner
-from runengine_server.adapters.skills.routing import RoutingSkillRunner, route_targets
-from runengine_server.adapters.skills.targets import TargetError, parse_targets, parse_tokens
 from runengine_server.adapters.telemetry.log_observer import LogObserver
 from runengine_server.adapters.telemetry.metered_queue import MeteredEngineRegistry, MeteredStepQueue
 from runengine_server.adapters.telemetry.metrics import Metrics
 from runengine_server.adapters.telemetry.observer_group import ObserverGroup
-from runengine_server.adapters.tokens.anonymous import AnonymousAuthenticator
-from runengine_server.adapters.tokens.static_tokens import StaticTokens
 from runengine_server.adapters.tokens.watch_tokens import SignedWatchTokens
-from runengine_server.adapters.valkey.output_cache import open_valkey_cache
 from runengine_server.artifact_cleaning import artifact_cleaner
-from runengine_server.config import ConfigurationError, Settings
+from runengine_server.config import Settings
+from runengine_server.configured import (
+    Databases,
+    artifacts_of,
+    authenticator_of,
+    cache_cleanup_of,
+    http_settings_of,
+    open_cache_tiers,
+    open_databases,
+    open_skill_runner,
+    rpc_settings_of,
+)
 from runengine_server.domain.errors import UnavailableError
 from runengine_server.http.app import http_app
 from runengine_server.http.metered import MeteredRequests
 from runengine_server.http.server import HttpServer
-from runengine_server.http.settings import HttpSettings
 from runengine_server.http.skill_callbacks import skill_callback_endpoint
 from runengine_server.operations import Operations
 from runengine_server.ports.authenticator import Authenticator
@@ -65,7 +65,6 @@ from runengine_server.rpc.bind import check_bind
 from runengine_server.rpc.metered import MeteredCalls
 from runengine_server.rpc.readiness import Readiness
 from runengine_server.rpc.server import RpcServer
-from runengine_server.rpc.settings import RpcSettings, TlsFiles
 from runengine_server.scheduler.assembly import assemble_scheduler
 from runengine_server.scheduler.scheduler import Scheduler
 from runengine_server.service.cache_keys import ManageCache
@@ -125,18 +124,18 @@ async def run_engine(
         UnavailableError: PostgreSQL cannot be reached.
     """
     async with AsyncExitStack() as stack:
-        databases = await _open_databases(stack, settings)
+        databases = await open_databases(stack, settings)
         traced = await stack.enter_async_context(tracing(PostgresStepTimes(databases.general)))
         log.find_traces_by(traced.trace_id_of)
         callbacks = HttpCallbacks(PostgresSkillCalls(databases.general), base_url=settings.callback_url.rstrip("/"))
-        skills = await stack.enter_async_context(_skill_runner(settings, local_skills, callbacks))
+        skills = await stack.enter_async_context(open_skill_runner(settings, local_skills, callbacks))
         hub, progress = EventHub(), InMemoryProgressBoard()
         signals = Signals(_hints(settings, hub, progress, lambda: signals))
         operations = Operations()
         observer: Observer = ObserverGroup([log, operations.observer, WatcherObserver(signals.hints)])
         cold = PostgresOutputCache(databases.general)
-        tiers = await stack.enter_async_context(_tiers(settings, databases.general, cold))
-        artifacts = _artifacts(settings)
+        tiers = await stack.enter_async_context(open_cache_tiers(settings, databases.general, cold))
+        artifacts = artifacts_of(settings)
         cleaner = await artifact_cleaner(
             artifacts, databases.general, SystemClock(), age_days=settings.artifact_unreferenced_days
         )
@@ -168,8 +167,8 @@ async def run_engine(
             await register_workflow_dir(settings.workflow_dir, services.registry)
         rpc = RpcServer(
             services=services,
-            authenticator=authenticator or _authenticator(settings),
-            settings=_rpc_settings(settings),
+            authenticator=authenticator or authenticator_of(settings),
+            settings=rpc_settings_of(settings),
             interceptors=[*traced.interceptors, MeteredCalls(operations.meter)],
         )
         readiness = Readiness(
@@ -177,7 +176,7 @@ async def run_engine(
             lambda is_ready: rpc.set_serving(is_serving=is_ready),
             SystemClock(),
         )
-        http_settings = _http_settings(settings)
+        http_settings = http_settings_of(settings)
         check_bind(
             http_settings.address,
             has_auth=http_settings.has_auth,
@@ -205,7 +204,7 @@ async def run_engine(
                 signals.hints.run,
                 EventPoller(shared.events, hub).run,
                 partial(_keep_partitions, shared),
-                _cache_cleanup(settings, databases.general, observer).run,
+                cache_cleanup_of(settings, databases.general, observer).run,
                 callbacks.run,
                 readiness.run,
                 *([tiers.run] if tiers is not None else []),
@@ -231,16 +230,6 @@ async def run_engine(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Databases:
-    """Connections by use: ticks, heartbeats and questions about health never wait behind anything else."""
-
-    general: Database
-    ticks: Database
-    heartbeats: Database
-    operations: Database
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Shared:
     """What use cases and scheduler both work with."""
 
@@ -259,7 +248,7 @@ class _Shared:
 
 def _scheduler(
     settings: Settings,
-    databases: _Databases,
+    databases: Databases,
     shared: _Shared,
     catalogue: WorkflowCatalogue,
     signals: Signals,
@@ -284,7 +273,7 @@ def _scheduler(
 
 def _use_cases(
     settings: Settings,
-    databases: _Databases,
+    databases: Databases,
     shared: _Shared,
     catalogue: WorkflowCatalogue,
     hub: EventHub,
@@ -354,54 +343,6 @@ async def _scheduling(scheduler: Scheduler, hints: PostgresHints) -> AsyncIterat
             await hints.flush(FLUSH_S)
 
 
-async def _open_databases(stack: AsyncExitStack, settings: Settings) -> _Databases:
-    enter = stack.enter_async_context
-    pipelines = settings.scheduler_settings().pipelines
-    return _Databases(
-        general=await enter(_database(settings, settings.database_connections, PINNED_PLANS)),
-        ticks=await enter(_database(settings, pipelines, PINNED_PLANS)),
-        heartbeats=await enter(_database(settings, 1)),
-        operations=await enter(_database(settings, 2)),
-    )
-
-
-def _database(settings: Settings, connections_max: int, server_settings: Mapping[str, str] | None = None) -> Any:
-    return open_database(
-        settings.database_url,
-        connections_max=connections_max,
-        settings=server_settings,
-        statement_cache_size=settings.statement_cache_size,
-    )
-
-
-def _tls(settings: Settings) -> TlsFiles | None:
-    if settings.tls_cert and settings.tls_key:
-        return TlsFiles(certificate_chain=settings.tls_cert, private_key=settings.tls_key)
-    return None
-
-
-def _http_settings(settings: Settings) -> HttpSettings:
-    return HttpSettings(
-        address=settings.http_address,
-        has_auth=not settings.anonymous,
-        tls=_tls(settings),
-        insecure_plaintext=settings.insecure_plaintext,
-        cors_origins=[origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()],
-    )
-
-
-def _rpc_settings(settings: Settings) -> RpcSettings:
-    return RpcSettings(
-        address=settings.grpc_address,
-        has_auth=not settings.anonymous,
-        tls=_tls(settings),
-        insecure_plaintext=settings.insecure_plaintext,
-        has_reflection=settings.reflection,
-        watches_max=settings.watches_max,
-        watches_per_tenant_max=settings.watches_per_tenant_max,
-    )
-
-
 def _hints(
     settings: Settings, hub: EventHub, progress: InMemoryProgressBoard, signals: Callable[[], Signals]
 ) -> PostgresHints:
@@ -413,85 +354,6 @@ def _hints(
         on_permits=lambda: signals().permits_freed(),
         on_progress=partial(show, progress),
     )
-
-
-@asynccontextmanager
-async def _skill_runner(
-    settings: Settings, local: LocalSkillRunner | None, callbacks: HttpCallbacks
-) -> AsyncIterator[RoutingSkillRunner]:
-    try:
-        targets = parse_targets(settings.skills)
-        is_wildcard = settings.http_address.rpartition(":")[0] in ("", "0.0.0.0", "[::]")
-        if is_wildcard and not settings.callback_url and any(each.endpoint.transport.is_http for each in targets):
-            raise ConfigurationError("RUNENGINE_CALLBACK_URL is not set: say where skills over HTTP reach this server")
-        runner = route_targets(
-            targets,
-            tokens=parse_tokens(settings.skill_tokens),
-            local=local,
-            callbacks=callbacks,
-            heartbeat_interval_s=settings.heartbeat_interval_s,
-        )
-    except TargetError as error:
-        raise ConfigurationError(f"RUNENGINE_SKILLS: {error}") from None
-    try:
-        async with runner:
-            yield runner
-    except ExceptionGroup as group:
-        raise _only(group) from None
-
-
-def _only(group: ExceptionGroup[Exception]) -> Exception:
-    """What is wrong, without the groups that task groups put around it; a group where it is more than one thing."""
-    error: Exception = group
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
-
-
-@asynccontextmanager
-async def _tiers(
-    settings: Settings, database: Database, cold: PostgresOutputCache
-) -> AsyncIterator[TieredOutputCache | None]:
-    if settings.redis_url is None:
-        yield None
-        return
-    installation_id = str(await database.fetchval(sql("installation_id")))
-    async with AsyncExitStack() as stack:
-        try:
-            hot = await stack.enter_async_context(open_valkey_cache(settings.redis_url, installation_id, SystemClock()))
-        except ValueError as error:
-            raise ConfigurationError(f"REDIS_URL: {error}") from None
-        yield TieredOutputCache(hot, cold)
-
-
-def _artifacts(settings: Settings) -> Artifacts:
-    try:
-        return open_artifacts(settings.artifact_roots, settings.artifact_store, SystemClock())
-    except ArtifactRootError as error:
-        raise ConfigurationError(f"RUNENGINE_ARTIFACT_ROOTS, RUNENGINE_ARTIFACT_STORE: {error}") from None
-
-
-def _cache_cleanup(settings: Settings, database: Database, observer: Observer) -> CacheCleanup:
-    age_days = settings.cache_max_age_days
-    return CacheCleanup(
-        database,
-        CleanupSettings(
-            age_s_max=None if age_days is None else age_days * 24 * 3600,
-            bytes_max=settings.cache_max_bytes,
-            interval_s=settings.cache_cleanup_interval_s,
-        ),
-        observer,
-    )
-
-
-def _authenticator(settings: Settings) -> Authenticator:
-    if settings.anonymous:
-        return AnonymousAuthenticator()
-    if settings.tokens_file is None:
-        raise ConfigurationError(
-            "RUNENGINE_TOKENS_FILE is not set: name a file of tokens, or set RUNENGINE_ANONYMOUS=true on loopback"
-        )
-    return StaticTokens.from_file(settings.tokens_file)
 
 
 async def _keep_partitions(shared: _Shared) -> None:
