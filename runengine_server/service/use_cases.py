@@ -12,8 +12,9 @@ from runengine_server.ports.cache_admin import FiledEntry, MatchingEntries
 from runengine_server.service.cache_keys import ManageCache
 from runengine_server.service.cancel_run import CancelRuns, cancel_run
 from runengine_server.service.compare_runs import compare_runs
+from runengine_server.service.create_watch_token import create_watch_token
 from runengine_server.service.explain_step import explain_step
-from runengine_server.service.get_artifact import OpenArtifacts, get_artifact, open_artifact
+from runengine_server.service.get_artifact import OpenArtifacts, get_artifact
 from runengine_server.service.get_cache_entry import get_cache_entry
 from runengine_server.service.get_cache_stats import get_cache_stats
 from runengine_server.service.get_lineage import get_lineage
@@ -51,6 +52,7 @@ from runengine_server.service.messages import (
     WatchToken,
     WorkflowPage,
 )
+from runengine_server.service.open_artifact import open_artifact
 from runengine_server.service.queue_overview import QueueOverview, QueueOverviews
 from runengine_server.service.register_workflow import Registry, register_workflow
 from runengine_server.service.retry_run import retry_run
@@ -59,7 +61,7 @@ from runengine_server.service.start_run import StartRuns
 from runengine_server.service.trigger_run import trigger_run
 from runengine_server.service.trigger_update import trigger_update
 from runengine_server.service.watch_run import WatchRuns, watch_run
-from runengine_server.service.watch_tokens import AdmitWatchers, admit_watcher, create_watch_token
+from runengine_server.service.watch_tokens import AdmitWatchers, admit_watcher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +115,7 @@ class UseCases:
         return await get_artifact(self.artifacts, caller, artifact_id)
 
     async def open_artifact(self, caller: Caller, artifact_id: str) -> ArtifactContent:
-        """See service/get_artifact.py."""
+        """See service/open_artifact.py."""
         return await open_artifact(self.artifacts, caller, artifact_id)
 
     async def explain_step(self, caller: Caller, run_id: str, step_id: str) -> StepExplanation:
@@ -137,7 +139,7 @@ class UseCases:
         return watch_run(self.watch, caller, request)
 
     async def create_watch_token(self, caller: Caller, run_id: str, ttl_s: float | None) -> WatchToken:
-        """See service/watch_tokens.py."""
+        """See service/create_watch_token.py."""
         return await create_watch_token(self.watchers, caller, run_id, ttl_s)
 
     async def admit_watcher(self, token: str) -> Caller:
