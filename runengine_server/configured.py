@@ -94,7 +94,7 @@ def rpc_settings_of(settings: Settings) -> RpcSettings:
 async def open_skill_runner(
     settings: Settings, local: LocalSkillRunner | None, callbacks: HttpCallbacks
 ) -> AsyncIterator[RoutingSkillRunner]:
-    """The skills of the target map; those of this process are `local`, those over HTTP may answer later to `callbacks`."""
+    """The skills of the target map: `local` are those of this process, those over HTTP may answer to `callbacks`."""
     try:
         targets = parse_targets(settings.skills)
         is_wildcard = settings.http_address.rpartition(":")[0] in ("", "0.0.0.0", "[::]")
