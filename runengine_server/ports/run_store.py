@@ -125,7 +125,7 @@ class StoredOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepDuration:
-    """How long a step's skill took; when the attempt was resumed, perhaps only how long its result took to be told."""
+    """How long a step's skill took; of an attempt that was resumed perhaps only how long its result took to be told."""
 
     seconds: float
     is_resumed: bool

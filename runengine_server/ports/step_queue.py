@@ -261,3 +261,6 @@ class EngineRegistry(Protocol):
 
     async def enforce_deadlines(self) -> Sequence[EndedRun]:
         """Fail the runs whose deadline has passed; returns them."""
+
+    async def next_deadline_s(self) -> float | None:
+        """Seconds until the next deadline that has not passed yet; None without one."""

@@ -19,6 +19,7 @@ from runengine_server.scheduler.run_contexts import RunContexts
 from runengine_server.scheduler.scheduler import Scheduler
 from runengine_server.scheduler.settings import SchedulerSettings
 from runengine_server.scheduler.skill_gates import SkillGates
+from runengine_server.scheduler.taken_over import TakenOver
 from runengine_server.scheduler.timeouts import AttemptTimeouts
 from runengine_server.scheduler.values import StepValues
 
@@ -62,6 +63,7 @@ def assemble_scheduler(
         ),
         cache=cache,
         reporting=reporting,
+        taken_over=TakenOver(store, reporting),
         progress=progress,
         settings=settings,
         description=description,

@@ -19,10 +19,11 @@ from runengine_server.domain.plan import RebuildPlan
 from runengine_server.ports.output_cache import OutputCache
 from runengine_server.ports.progress import ProgressBoard
 from runengine_server.ports.run_store import RunFacts
-from runengine_server.ports.step_queue import EngineRegistry, Following, Lease, StepFailed, StepQueue, Turn
+from runengine_server.ports.step_queue import EngineRegistry, Lease, StepFailed, StepQueue, Turn
 from runengine_server.scheduler.attempt import AttemptRunner, Settled, internal_failure
 from runengine_server.scheduler.attempts_in_flight import AttemptsInFlight, InFlight
 from runengine_server.scheduler.endings import Endings
+from runengine_server.scheduler.followers import Followers
 from runengine_server.scheduler.foresight import Foresight
 from runengine_server.scheduler.preparation import (
     CannotResolve,
@@ -39,7 +40,8 @@ from runengine_server.scheduler.reporting import Reporting
 from runengine_server.scheduler.run_contexts import RunContext, RunContexts
 from runengine_server.scheduler.settings import SchedulerSettings
 from runengine_server.scheduler.skill_gates import SkillGates
-from runengine_server.scheduler.turns import Turns, answered, retry_s
+from runengine_server.scheduler.taken_over import TakenOver
+from runengine_server.scheduler.turns import Turns, retry_s
 from runengine_server.scheduler.values import StepValues
 from runengine_server.scheduler.wakeup import Wakeup
 
@@ -59,14 +61,15 @@ class Scheduler:
         gates: SkillGates,
         cache: OutputCache,
         reporting: Reporting,
+        taken_over: TakenOver,
         progress: ProgressBoard,
         settings: SchedulerSettings,
         description: str = "",
     ) -> None:
         """Use what the process shares; `description` names the process for operators."""
         self._in_flight = AttemptsInFlight()
-        self._queue = queue
         self._endings = Endings(contexts, self._in_flight, reporting)
+        self._followers = Followers(queue, self._endings, reporting)
         self._reconciler = Reconciler(queue, self._in_flight, self._endings, reporting, settings.lease_s)
         self._turns = Turns(queue, reporting, self._reconciler.ring)
         self._reaper = Reaper(registry, self._endings, reporting, settings.lease_s)
@@ -79,6 +82,7 @@ class Scheduler:
         self._gates = gates
         self._cache = cache
         self._reporting = reporting
+        self._taken_over = taken_over
         self._progress = progress
         self._settings = settings
         self._description = description
@@ -105,6 +109,7 @@ class Scheduler:
         self._contexts.prime(facts)
         self._foresight.run_created(facts, ready)
         self._reporting.run_created(facts, plan, has_ready_steps=bool(ready))
+        self._reaper.run_created(facts.deadline_in_s)
         if ready:
             self.wake()
 
@@ -193,7 +198,7 @@ class Scheduler:
         """Attempts in flight but for the backlog of limited skills, which must not keep others from running."""
         return len(self._in_flight) - min(self._gates.backlog, self._settings.backlog_max)
 
-    async def _commit(self, batch: Sequence[Settled], turn: Turn) -> None:
+    async def _commit(self, batch: list[Settled], turn: Turn) -> None:
         """What becomes true once a batch is committed: values, hot entries, logs, hints."""
         entries: list[tuple[CacheEntry, int]] = []
         for settled, is_accepted in zip(batch, turn.accepted, strict=True):
@@ -206,7 +211,7 @@ class Scheduler:
             if settled.entry is not None and settled.context is not None:
                 step = settled.context.compiled.workflow.steps[lease.step]
                 entries.append((settled.entry, step.cache_policy.hot_ttl_s))
-        self._reporting.committed(batch, turn)
+        self._reporting.committed(await self._taken_over.timed(batch, turn.accepted), turn)
         if turn.ended:
             known = {s.completion.lease.run: s.context for s in batch if s.context is not None}
             await self._endings.happened(turn.ended, known)
@@ -225,12 +230,23 @@ class Scheduler:
         if rest:
             await self._prepare_and_start(rest, turn.begun)
 
-    async def _prepare_and_start(self, leases: Sequence[Lease], begun: Collection[RunKey] = ()) -> None:
+    async def _prepare_and_start(
+        self, leases: Sequence[Lease], begun: Collection[RunKey] = (), *, tries: int = 0
+    ) -> None:
         """Prepare leased steps and start those that must execute; `begun` are runs whose first lease this is."""
-        while leases:
-            prepared = await self._prepare(leases)
-            self._start_all(prepared, begun)
-            leases = await self._follow([step for step in prepared if isinstance(step, Follow)])
+        prepared = await self._prepare(leases)
+        self._start_all(prepared, begun)
+        if follows := [step for step in prepared if isinstance(step, Follow)]:
+            gone, kept = await self._followers.give_up(self._engine, follows)
+            for lease in gone:
+                self._let_go(lease)
+            if kept:
+                self._start(self._ask_again(kept, tries))
+
+    async def _ask_again(self, leases: Sequence[Lease], tries: int) -> None:
+        """What these were to wait for has ended, or is just ending: at once, then after ever longer pauses."""
+        await anyio.sleep(retry_s(tries - 1) if tries else 0)
+        await self._prepare_and_start(leases, tries=tries + 1)
 
     def _start_all(
         self, prepared: Sequence[Prepared], begun: Collection[RunKey], missed: Sequence[CacheKey] = ()
@@ -243,22 +259,6 @@ class Scheduler:
                 self._begin(step)
             except Exception as error:
                 self._fail_internally(step.lease, error)
-
-    async def _follow(self, steps: Sequence[Follow]) -> Sequence[Lease]:
-        """Give up leases whose identical steps others execute; returns those whose flight has ended meanwhile."""
-        if not steps:
-            return ()
-        waits = [(step.lease, step.flight) for step in steps]
-        followed = await answered(partial(self._queue.follow, self._engine, waits), self._reporting)
-        again = []
-        for step, outcome in zip(steps, followed.outcomes, strict=True):
-            if outcome is Following.FLIGHT_ENDED:
-                again.append(step.lease)
-            else:
-                self._let_go(step.lease)
-        self._reporting.runs_changed([step.lease.run for step in steps])
-        await self._endings.happened(followed.ended, {step.lease.run: step.context for step in steps})
-        return again
 
     def _begin(self, step: Prepared) -> None:
         match step:
@@ -275,7 +275,7 @@ class Scheduler:
             case CannotResolve():
                 self._settle(self._attempts.cannot_resolve(step))
             case Follow():
-                pass  # with all others at once: `_follow`
+                pass  # with all others at once
 
     async def _prepare(self, leases: Sequence[Lease]) -> Sequence[Prepared]:
         """Prepare until the database answers; what cannot be prepared at all fails, alone."""

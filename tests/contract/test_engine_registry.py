@@ -117,6 +117,23 @@ async def test_a_deadline_fails_the_run(subject: Subject) -> None:
     assert (await subject.moves(late))[-1] == (None, RUNNING, FAILED)
 
 
+async def test_the_next_deadline_is_foretold(subject: Subject) -> None:
+    """It is that of the first run that has one and has not ended; what is late already is not meant."""
+    assert await subject.registry.next_deadline_s() is None
+    await subject.create({0: ()})
+    for deadline_s in (3600.0, 60.0, 0.001):
+        await subject.create({0: ()}, deadline_s=deadline_s)
+    with anyio.fail_after(10):
+        while not await subject.registry.enforce_deadlines():
+            pass
+    first = await subject.registry.next_deadline_s()
+    assert first is not None
+    assert 50 < first <= 60
+    for lease in (await subject.tick()).leases:
+        await subject.tick(subject.executed(lease))
+    assert await subject.registry.next_deadline_s() is None
+
+
 async def _reap(subject: Subject) -> set[RunKey]:
     """Reap until something was taken back."""
     with anyio.fail_after(10):

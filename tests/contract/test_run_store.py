@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from time import monotonic
 from uuid import uuid4
 
 import anyio
@@ -202,12 +203,17 @@ async def test_durations_are_those_of_the_producer(subject: Subject) -> None:
 
 
 async def test_a_taken_over_attempt_is_told_apart(subject: Subject) -> None:
-    """Of an attempt whose first engine died only the last lease is known: its duration says so."""
+    """An attempt whose first engine died took as long as all its leases, as far as they are known: it says so."""
     run = await subject.create({0: ()})
     await subject.dead_engine()
+    begun_at = monotonic()
     await subject.registry.reap()
-    await subject.tick(subject.executed(await lease_one(subject)))
-    assert (await subject.store.durations([(run, StepNo(0))]))[run, StepNo(0)].is_resumed
+    lease = await lease_one(subject)
+    taken_over_s = monotonic() - begun_at
+    await subject.tick(subject.executed(lease))
+    found = (await subject.store.durations([(run, StepNo(0))]))[run, StepNo(0)]
+    assert found.is_resumed
+    assert found.seconds >= taken_over_s
 
 
 async def test_cancel_is_final(subject: Subject) -> None:

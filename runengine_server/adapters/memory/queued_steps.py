@@ -17,6 +17,7 @@ class QueuedStep:
     engine: EngineNo | None = None
     epoch: int = 0
     leased_at: float | None = None
+    begun_at: float | None = None  # of its attempt's first lease
     attempt: int = 1
     lease_losses: int = 0
     waiting_on: FlightId | None = None

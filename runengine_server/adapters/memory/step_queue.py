@@ -115,7 +115,7 @@ class MemoryStepQueue:
         queued = self._held_by(engine, lease)
         if queued is None:
             return Following.LEASE_LOST
-        queued.engine, queued.leased_at, queued.is_follower = None, None, True
+        queued.engine, queued.leased_at, queued.begun_at, queued.is_follower = None, None, None, True
         queued.timeout_ms = abs(queued.timeout_ms)
         queued.waiting_on = flight if is_waiting else None
         move = Move(
@@ -180,6 +180,15 @@ class MemoryEngineRegistry:
             error = Failure(code=RUN_DEADLINE_EXCEEDED, message=_DEADLINE_MESSAGE)
             self._tables.stop_run(run, RunStatus.FAILED, RUN_CANCELLED, _DEADLINE_MESSAGE, error)
         return [_ended(run) for run in late]
+
+    async def next_deadline_s(self) -> float | None:
+        """See the port."""
+        now = self._tables.now()
+        runs = self._tables.runs.values()
+        return min(
+            (run.deadline_at - now for run in runs if run.deadline_at is not None and not run.status.is_terminal),
+            default=None,
+        )
 
     def _is_lost(self, queued: QueuedStep, now: float) -> bool:
         """True for a lease whose engine is gone, or has lost sight of it: far beyond its timeout and not held back."""

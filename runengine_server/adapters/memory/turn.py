@@ -126,7 +126,7 @@ class MemoryTurn:
             status=StepStatus.COMPLETED,
             attempt=queued.attempt,
             lease_losses=queued.lease_losses,
-            started_at=queued.leased_at,
+            started_at=queued.leased_at if queued.epoch == queued.attempt else queued.begun_at,
             ended_at=self._now,
             epoch=queued.epoch,
             source=OutputSource.EXECUTED,
@@ -257,6 +257,7 @@ class MemoryTurn:
 
     def _grant(self, place: Place, queued: QueuedStep) -> None:
         queued.engine, queued.leased_at = self._engine, self._now
+        queued.begun_at = queued.begun_at or self._now
         queued.epoch += 1
         self.leases.append(as_lease(place, queued))
 

@@ -146,6 +146,11 @@ class PostgresEngineRegistry:
         assert row is not None
         return _ended(row)
 
+    async def next_deadline_s(self) -> float | None:
+        """See the port."""
+        in_s: float | None = await self._database.fetchval(sql("deadline_find"))
+        return in_s
+
     async def ensure_partitions(self) -> None:
         """Make the partitions that the next runs will need."""
         await self._database.fetchval(sql("partitions_ensure"))

@@ -102,3 +102,7 @@ class MeteredEngineRegistry:
     async def enforce_deadlines(self) -> Sequence[EndedRun]:
         """See the port."""
         return await self._inner.enforce_deadlines()
+
+    async def next_deadline_s(self) -> float | None:
+        """See the port."""
+        return await self._inner.next_deadline_s()

@@ -8,7 +8,7 @@ import anyio
 
 from runengine_server.adapters.memory.output_cache import MemoryOutputCache
 from runengine_server.adapters.memory.step_queue import MemoryStepQueue
-from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheQuery
+from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheFlight, CacheQuery, FlightId
 from runengine_server.domain.canonical_json import canonical_bytes, parse_json
 from runengine_server.domain.failure import Failure
 from runengine_server.domain.ids import EngineNo, SkillId
@@ -25,6 +25,8 @@ from runengine_server.ports.skill_runner import (
 from runengine_server.ports.step_queue import (
     CacheQuestion,
     Completion,
+    Followed,
+    Following,
     Holdings,
     Lease,
     Recorded,
@@ -160,6 +162,7 @@ class ScriptedQueue:
     after: Callable[[Turn], Awaitable[None] | None] | None = None
     ticks: int = 0
     held: list[Lease] = field(default_factory=list)
+    ending_flights: int = 0  # so many times a flight has ended before anybody could wait for it
 
     async def tick(
         self,
@@ -196,6 +199,13 @@ class ScriptedQueue:
     async def recorded(self, engine: EngineNo, leases: Sequence[Lease]) -> Recorded:
         return await self.inner.recorded(engine, leases)
 
+    async def follow(self, engine: EngineNo, waits: Sequence[tuple[Lease, FlightId]]) -> Followed:
+        if self.ending_flights:
+            self.ending_flights -= 1
+            self.bell.ring()
+            return Followed(outcomes=[Following.FLIGHT_ENDED] * len(waits), ended=[])
+        return await self.inner.follow(engine, waits)
+
 
 @dataclass(slots=True)
 class ScriptedCache:
@@ -204,11 +214,15 @@ class ScriptedCache:
     inner: MemoryOutputCache
     before: Callable[[], Awaitable[None] | None] | None = None
     lookups: int = 0
+    flights: int = 0  # so many look-ups say that another step executes the same
 
     async def lookup(self, queries: Sequence[CacheQuery]) -> Sequence[CacheAnswer]:
         self.lookups += 1
         if self.before is not None and (wait := self.before()) is not None:
             await wait
+        if self.flights:
+            self.flights -= 1
+            return [CacheFlight(flight=query.flight) for query in queries]
         return await self.inner.lookup(queries)
 
     async def store(self, entries: Sequence[tuple[CacheEntry, int]]) -> None:

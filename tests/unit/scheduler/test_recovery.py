@@ -252,3 +252,22 @@ async def test_a_failed_attempt_leaves_no_artifacts() -> None:
         assert on.statuses(run) == {"good": StepStatus.COMPLETED, "bad": StepStatus.FAILED}
         assert {place: len(published) for place, published in on.tables.artifacts.items()} == {(run, 0): 1}
         assert (await on.store.outputs([(run, StepNo(0))]))[run, StepNo(0)].artifacts
+
+
+async def test_an_attempt_that_was_taken_over_is_told_whole() -> None:
+    """The log's duration of a step counts from its attempt's first lease, whichever engine had that."""
+    async with stage(is_running=False) as on:
+        run = await on.start(workflow(step("a")), announce=False)
+        other = await on.registry.register("other", "other", 60.0)
+        assert len((await on.queue.tick(other, [], 1)).leases) == 1
+        queued = on.tables.queue[run, StepNo(0)]
+        assert queued.begun_at is not None
+        queued.begun_at -= 5.0
+        await on.registry.retire(other)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(on.scheduler.run)
+            assert await on.ended(run) == [RunStatus.COMPLETED]
+            await on.bell.until(lambda: "step_completed" in on.observer.names())
+            tasks.cancel_scope.cancel()
+        ((*_, duration_ms),) = on.observer.of("step_completed")
+        assert 5_000 <= duration_ms < 15_000

@@ -69,9 +69,13 @@ LIMIT $3;
 
 -- name: step_durations_read
 -- How long the attempts took that produced what steps of runs have. Of an attempt that was taken over (leased more often
--- than tried) only the last lease is known, perhaps no longer than it took to be told the result again.
+-- than tried) perhaps only the last lease is known, no longer than it took to be told the result again.
 SELECT
-    w.run, w.step, extract(epoch FROM p.ended_at - p.started_at)::double precision AS duration_s,
+    w.run, w.step,
+    extract(epoch FROM p.ended_at - CASE
+        WHEN p.lease_epoch > p.attempt THEN attempt_begun_at(p.run, p.step, p.attempt, p.started_at)
+        ELSE p.started_at
+    END)::double precision AS duration_s,
     p.lease_epoch > p.attempt AS is_resumed
 FROM unnest($1::bigint[], $2::integer[]) AS w (run, step)
 JOIN step_results AS s ON s.run = w.run AND s.step = w.step

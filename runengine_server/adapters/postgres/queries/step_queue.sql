@@ -91,6 +91,12 @@ SELECT flights_reap($1);
 SELECT e_run, e_status, e_duration_ms, e_failed_step, e_error
 FROM runs_ended(deadlines_enforce($1));
 
+-- name: deadline_find
+-- How far away the next deadline is. The time of the statement can bound an index scan, a volatile clock cannot.
+SELECT extract(epoch FROM min(p.deadline) - clock_timestamp())::double precision
+FROM run_progress AS p
+WHERE p.deadline > statement_timestamp();
+
 -- name: partitions_ensure
 -- Keeps partitions ready ahead of the newest run.
 SELECT partitions_ensure();
