@@ -11,8 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as Endpoint
 
+from runengine_client.pb.runengine.v1 import run_pb2
 from runengine_server.domain.json_value import JsonObject, JsonValue
-from runengine_server.http import events, workflow_upload
+from runengine_server.http import artifact_content, events, workflow_upload
 from runengine_server.http.errors import HTTP_STATUS
 from runengine_server.http.json_reading import enum_words
 from runengine_server.http.json_writing import json_name
@@ -65,6 +66,8 @@ _ERROR: Final[JsonObject] = {
         }
     },
 }
+_WATCHED: Final = " A watch token of the run opens it, too: `?access_token=`."
+
 _WORKFLOW: Final[JsonObject] = {
     "type": "object",
     "required": ["workflowName", "version", "steps"],
@@ -100,6 +103,9 @@ def openapi_document(methods: Mapping[str, Method]) -> JsonObject:
     _add_schema(methods["/runengine.v1.RunEngine/TriggerUpdate"].response_class.DESCRIPTOR, schemas)
     paths[BASE_PATH + events.PATH] = {"get": _events_operation()}
     paths[BASE_PATH + workflow_upload.PATH]["post"] = _upload_operation()
+    artifact = _add_schema(run_pb2.Artifact.DESCRIPTOR, schemas)
+    paths[BASE_PATH + artifact_content.PATH] = {"get": _artifact_operation(artifact)}
+    paths[BASE_PATH + artifact_content.CONTENT_PATH] = {"get": _content_operation()}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -124,7 +130,7 @@ def _operation(route: Route, method: Method, schemas: JsonObject) -> JsonObject:
     operation: JsonObject = {
         "operationId": method.name.rpartition("/")[2],
         "summary": route.summary,
-        "description": _comment(method.name.strip("/").replace("/", ".")),
+        "description": _comment(method.name.strip("/").replace("/", ".")) + (_WATCHED if route.is_for_watchers else ""),
         "parameters": parameters,
         "responses": _responses(_answer_schema(route, method, schemas), str(route.status)),
     }
@@ -185,7 +191,8 @@ def _events_operation() -> JsonObject:
             "`id` is the event's sequence; reconnecting with `Last-Event-ID` goes on behind it. Without it the first "
             "event is a `snapshot`. `bookmark` says that all is well, `end` that the run has ended, `error` why the "
             "stream does."
-        ),
+        )
+        + _WATCHED,
         "parameters": [
             _text_parameter("runId", "path"),
             _text_parameter("Last-Event-ID", "header"),
@@ -198,6 +205,36 @@ def _events_operation() -> JsonObject:
         | {
             "200": {"description": "The stream.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
             "204": {"description": "The reader has seen the end."},
+        },
+    }
+
+
+def _artifact_operation(schema: str) -> JsonObject:
+    return {
+        "operationId": "GetArtifact",
+        "summary": "Read one artifact, as the run that made it lists it",
+        "description": _WATCHED.strip(),
+        "parameters": [_text_parameter("artifactId", "path")],
+        "responses": _responses(schema, "200"),
+    }
+
+
+def _content_operation() -> JsonObject:
+    content: JsonObject = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+    return {
+        "operationId": "GetArtifactContent",
+        "summary": "Open an artifact's bytes; HEAD, too",
+        "description": "In a sandbox without scripts; one range at a time." + _WATCHED,
+        "parameters": [
+            _text_parameter("artifactId", "path"),
+            *(_text_parameter(name, "header") for name in ("Range", "If-Range", "If-None-Match")),
+        ],
+        "responses": _failures()
+        | {
+            "200": {"description": "All of them; the ETag is their SHA-256.", "content": content},
+            "206": {"description": "Those asked for.", "content": content},
+            "302": {"description": "They are on another server."},
+            "304": {"description": "The reader has them."},
         },
     }
 
@@ -292,10 +329,10 @@ _MEANING: Final = {
     400: "The request cannot work as it is.",
     401: "The token is missing or not known.",
     403: "The token lacks the scope.",
-    404: "There is no such thing for this tenant.",
+    404: "There is no such thing for this tenant, or not any more.",
     409: "It conflicts with what is there.",
     415: "The body is of another media type.",
-    416: "The sequence lies in the future.",
+    416: "The sequence lies in the future, or the range behind the end.",
     429: "Too much, or too large.",
     500: "The server failed; its log knows the error's id.",
     501: "This server cannot do it.",
