@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -56,6 +56,7 @@ FACTS = RunFacts(
     deadline_in_s=None,
     trace=TRACE,
 )
+MISS = CacheMiss(reason=MissReason.EVICTED)
 TRIED = AttemptFailed(lease=LEASE, failure=Failure(code="QUOTA", message="secret words", retryable=True), delay_ms=40)
 
 
@@ -159,6 +160,22 @@ async def test_a_database_that_is_away_costs_the_times_alone() -> None:
 
 
 @pytest.mark.anyio
+async def test_what_cannot_be_recorded_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever goes wrong is logged, and the next span is written."""
+    recorder = Recorder(Times(times=cast("StepTimes", "no times")))
+    recorder.tracer.step_settled(FACTS, STEP, TRIED, 0.0)
+    with anyio.move_on_after(0.05):
+        await recorder.tracer.run()
+    recorder.tracer.cache_answered(replace(FACTS, trace=TraceContext(traceparent="no")), STEP, LEASE, MISS, 0.0)
+    assert [record.message for record in caplog.records] == [
+        "The spans of 0 steps are lost",
+        "A span could not be written",
+    ]
+    recorder.tracer.cache_answered(FACTS, STEP, LEASE, MISS, 0.0)
+    assert [span.name for span in recorder.spans] == ["cache lookup"]
+
+
+@pytest.mark.anyio
 async def test_what_waits_is_bounded_and_read_in_batches() -> None:
     """A database that does not keep up costs spans, no memory; 200 steps are asked about at once."""
     times = Times()
@@ -225,7 +242,7 @@ def test_every_engine_writes_a_call_under_the_same_id() -> None:
 def test_look_ups_say_what_the_cache_said() -> None:
     """Each is a span of its own below the step's."""
     recorder = Recorder()
-    for answer in (CacheMiss(reason=MissReason.EVICTED), CacheMiss(reason=None), CacheFlight(flight=FlightId(b""))):
+    for answer in (MISS, CacheMiss(reason=None), CacheFlight(flight=FlightId(b""))):
         recorder.tracer.cache_answered(FACTS, STEP, LEASE, answer, 0.25)
     said = [attributes_of(span) for span in recorder.spans]
     assert [each["runengine.cache.outcome"] for each in said] == ["MISS", "LOOKUP_FAILED", "IN_FLIGHT"]
@@ -294,7 +311,7 @@ def test_the_document_names_every_attribute() -> None:
     name = r"(?:runengine|rpc|http|url|error)\.[a-z_.]+"
     folder = REPOSITORY / "runengine_server" / "adapters" / "telemetry" / "tracing"
     files = [*folder.glob("*.py"), REPOSITORY / "runengine_client" / "skills" / "spans.py"]
-    no_attributes = {"runengine.skills", "http.response.start"}
+    no_attributes = {"runengine.skills", "runengine.tracing", "http.response.start"}
     set_there = {found for file in files for found in re.findall(rf'"({name})"', file.read_text())} - no_attributes
     table = (REPOSITORY / "docs" / "tracing.md").read_text().partition("## Attributes")[2].partition("## Logs")[0]
     rows = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `")]

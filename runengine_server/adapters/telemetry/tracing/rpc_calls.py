@@ -1,6 +1,7 @@
 """Records the gRPC calls of the engine's services."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing
 from typing import Any, Final, TypeAlias, cast
 
 import grpc
@@ -67,8 +68,9 @@ class RpcCalls(grpc.aio.ServerInterceptor):
         async def stream(request: object, context: Context) -> AsyncIterator[object]:
             with self._calls.stream(name, _headers(context), said) as span:
                 try:
-                    async for message in cast("Any", handler.unary_stream)(request, context):
-                        yield message
+                    async with aclosing(cast("Any", handler.unary_stream)(request, context)) as messages:
+                        async for message in messages:
+                            yield message
                 finally:
                     _say_how_it_ended(span, context)
 

@@ -37,7 +37,7 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("runengine.tracing")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,10 +138,14 @@ class RunTracer:
         while True:
             await self._bell.wait()
             self._bell = anyio.Event()
-            while self._settled:
-                await self._write_settled()
-            while self._stopped:
-                await self._write_stopped(self._stopped.popleft())
+            try:
+                while self._settled:
+                    await self._write_settled()
+                while self._stopped:
+                    await self._write_stopped(self._stopped.popleft())
+            except Exception:  # the boundary of what only records: no engine may end by it
+                _log.exception("The spans of %d steps are lost", len(self._settled))
+                self._settled.clear()
 
     def finish(self) -> None:
         """What waits is written, without the times that nobody can be asked for any more."""

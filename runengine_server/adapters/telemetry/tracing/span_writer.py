@@ -4,6 +4,7 @@ Ids of spans are derived from what they are about: every engine knows the parent
 it, and a step that one engine began and another finished is one span.
 """
 
+import logging
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
@@ -28,6 +29,8 @@ from runengine_server.domain.ids import RunId, StepId
 from runengine_server.domain.trace_context import TraceContext, run_span
 
 SCOPE: Final = "runengine"
+
+_log = logging.getLogger("runengine.tracing")
 
 
 class ChosenIds(RandomIdGenerator):
@@ -70,7 +73,13 @@ class SpanWriter:
         self._ids = ids
 
     def write(self, finished: FinishedSpan) -> None:
-        """The span will be exported, if its trace is sampled."""
+        """The span will be exported, if its trace is sampled; one that cannot be written stops nothing."""
+        try:
+            self._write(finished)
+        except Exception:  # the boundary of what only records: no run may fail by it
+            _log.exception("A span could not be written")
+
+    def _write(self, finished: FinishedSpan) -> None:
         self._ids.chosen = None if finished.span_id is None else int(finished.span_id, 16)
         span = self._tracer.start_span(
             finished.name,
