@@ -1,8 +1,6 @@
 """What plan_run says of each step, case by case, and that what then happens is what it said."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 
@@ -64,22 +62,6 @@ def test_an_initial_run_reuses_what_is_cached() -> None:
     assert binding is not None
     assert (binding.producer_run, binding.producer_run_id, binding.source) == (1, "run-1", OutputSource.CACHE_COLD)
     assert initial_message(again.plan) == "Run completed - 0 steps will be executed"
-
-
-def test_a_plan_tells_which_entries_it_turned_down() -> None:
-    """It says when the newest of the entries was filed that it found and could not use; None when it found none."""
-    bench = Bench(workflow=workflow(*STEPS), skill=echo)
-    assert bench.start(BEFORE).plan.cache_after is None
-    assert bench.plan(bench.request(BEFORE)).cache_after is None
-    filed_at = {"plan": datetime(2026, 1, 1, tzinfo=UTC), "side": datetime(2026, 1, 2, tzinfo=UTC)}
-    bench.cache = {
-        key: replace(entry, created_at=filed_at.get(key.step_id, datetime(2026, 1, 3, tzinfo=UTC)))
-        for key, entry in bench.cache.items()
-    }
-    bench.versions = {"plan": "2", "side": "2"}
-    plan = bench.plan(bench.request(BEFORE))
-    assert actions(plan)["plan"] == actions(plan)["side"] == EXECUTE_INITIAL
-    assert plan.cache_after == filed_at["side"], "what waits for an executed step was not looked up"
 
 
 CASES: dict[str, tuple[Skill, JsonObject, Sequence[str], CacheMode, dict[str, str], set[str]]] = {
