@@ -1,7 +1,5 @@
 """The console for people who see little or nothing: every page, light and dark, held to WCAG by axe."""
 
-from pathlib import Path
-
 import pytest
 from playwright.async_api import Browser, Page, expect
 
@@ -28,20 +26,26 @@ VIEWS = (
 )
 
 
-async def violations(page: Page, axe: Path) -> list[str]:
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The script that looks; without it the test is skipped: `no node packages`."""
+    if not AXE.exists():
+        pytest.skip("no node packages")
+    return AXE.read_text()
+
+
+async def violations(page: Page, axe: str) -> list[str]:
     """What axe finds, as rule and place."""
-    await page.evaluate(axe.read_text())
+    await page.evaluate(axe)
     found = await page.evaluate("(tags) => axe.run({ runOnly: tags })", RULES)
     return [f"{rule['id']}: {place['target']}" for rule in found["violations"] for place in rule["nodes"]]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_every_page_is_usable_by_all(
-    chromium: Browser, engine: EngineProcess, client: RunEngineClient, scheme: str
+    chromium: Browser, engine: EngineProcess, client: RunEngineClient, scheme: str, axe: str
 ) -> None:
     """Names, roles and contrasts are such that axe has nothing to say against them."""
-    if not AXE.exists():
-        pytest.skip("no node packages")
     await client.register_workflow(demo())
     base = await client.start(DEMO, {"brief": scheme})
     await base.result()
@@ -54,6 +58,6 @@ async def test_every_page_is_usable_by_all(
             await open_console(page, engine, view.replace("{run}", update.id))
             await expect(page.locator(".connection")).to_have_text("Live" if "{run}" not in view else "Up to date")
             await expect(page.locator(".loading")).to_have_count(0)
-            found += [f"{view}: {place}" for place in await violations(page, AXE)]
+            found += [f"{view}: {place}" for place in await violations(page, axe)]
         assert "\n".join(found) == ""
     assert errors == []
