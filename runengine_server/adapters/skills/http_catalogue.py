@@ -5,12 +5,16 @@ from collections.abc import Mapping
 from typing import Final
 
 import anyio
-import httpx
 
 from runengine_client.pb.runengine.v1 import skill_runner_pb2
 from runengine_server.adapters.skills.artifact_reader import ProtocolError
 from runengine_server.adapters.skills.http_answers import UnacceptableOutputError, off_loop, parse_message, read_object
-from runengine_server.adapters.skills.http_transport import AnswerTooLargeError, HttpTransport
+from runengine_server.adapters.skills.http_transport import (
+    AnswerTooLargeError,
+    BrokenOffError,
+    HttpTransport,
+    NotConnectedError,
+)
 from runengine_server.adapters.skills.runner_catalogue import SKILLS_MAX, usable_skills
 from runengine_server.domain.ids import SkillId
 from runengine_server.domain.json_value import JsonValue
@@ -19,6 +23,7 @@ from runengine_server.ports.skill_runner import SkillAvailability, SkillInfo
 _LIST_WITHIN_S: Final = 5.0
 _ABSENT_S: Final = 0.5
 _TIMEOUT_MS_MAX: Final = 7 * 24 * 3600 * 1000
+_UNREADABLE: Final = (NotConnectedError, BrokenOffError, AnswerTooLargeError, ProtocolError, UnacceptableOutputError)
 # What a service answers that does not list its skills.
 _NO_LIST: Final = frozenset({404, 405, 501})
 
@@ -54,9 +59,7 @@ class HttpCatalogue:
         """The list is what the runner says now; false, and the old list, when it cannot be read."""
         try:
             return await self._read()
-        except (
-            httpx.TransportError, TimeoutError, AnswerTooLargeError, ProtocolError, UnacceptableOutputError,
-        ) as problem:  # fmt: skip
+        except (*_UNREADABLE, TimeoutError) as problem:
             level = logging.WARNING if isinstance(problem, ProtocolError) else logging.DEBUG
             _log.log(level, "Skill catalogue cannot be read: %s", str(problem) or type(problem).__name__)
             return False

@@ -9,7 +9,6 @@ from typing import Final, Self
 from urllib.parse import quote
 
 import anyio
-import httpx
 
 from runengine_server.adapters.skills.artifact_reader import ProtocolError
 from runengine_server.adapters.skills.call_reader import WORKER_ID_CHARACTERS_MAX
@@ -25,7 +24,13 @@ from runengine_server.adapters.skills.http_callbacks import HttpCallbacks, broke
 from runengine_server.adapters.skills.http_catalogue import HttpCatalogue
 from runengine_server.adapters.skills.http_open_call import OpenCall
 from runengine_server.adapters.skills.http_request import request_body
-from runengine_server.adapters.skills.http_transport import Answer, AnswerTooLargeError, HttpTransport
+from runengine_server.adapters.skills.http_transport import (
+    Answer,
+    AnswerTooLargeError,
+    BrokenOffError,
+    HttpTransport,
+    NotConnectedError,
+)
 from runengine_server.adapters.skills.silence import ACCEPTED_WITHIN_S, SILENT_INTERVALS_MAX, fell_silent
 from runengine_server.adapters.skills.targets import Endpoint, Transport
 from runengine_server.adapters.skills.trace_metadata import trace_metadata
@@ -46,7 +51,6 @@ FENCING_TOKEN: Final = "runengine-fencing-token"
 _FIRST_LIST_WITHIN_S: Final = 2.0
 _ABANDON_WITHIN_S: Final = 2.0
 _DIAL_AGAIN_S: Final = 0.2
-_NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout)
 
 _TAKEN_OVER: Final = "A later attempt of the step has begun"
 
@@ -116,7 +120,7 @@ class HttpSkillRunner:
         with anyio.move_on_after(_ABANDON_WITHIN_S):
             try:
                 await self._transport.send("DELETE", path, headers=[(FENCING_TOKEN, str(call.fencing_token))])
-            except (httpx.TransportError, AnswerTooLargeError):
+            except (NotConnectedError, BrokenOffError, AnswerTooLargeError):
                 return  # it works for nothing, until its own deadline
 
     def availability(self, skill_id: SkillId) -> SkillAvailability:
@@ -169,12 +173,12 @@ class HttpSkillRunner:
         except AnswerTooLargeError:
             failure = Failure(code=OUTPUT_TOO_LARGE, message="The skill sent an answer beyond 3 MiB")
             opened.settle(Failed(failure=failure))
-        except httpx.TransportError as problem:
+        except (NotConnectedError, BrokenOffError) as problem:
             _log.warning(
                 "Skill call ended with %s: skillId=%s, runId=%s, stepId=%s, attempt=%d: %s",
                 type(problem).__name__, call.skill_id, call.run_id, call.step_id, call.attempt, problem,
             )  # fmt: skip
-            is_sent = not isinstance(problem, _NOT_SENT)
+            is_sent = isinstance(problem, BrokenOffError)
             what = "ended the connection" if is_sent else f"could not be reached within {self._connected_within_s:g} s"
             failure = Failure(code=SKILL_UNAVAILABLE, message=f"The skill's runner {what}", retryable=True)
             opened.settle(Failed(failure=failure))
@@ -193,7 +197,7 @@ class HttpSkillRunner:
         while True:
             try:
                 return await self._transport.send("POST", "/execute", body=body, headers=headers)
-            except _NOT_SENT:
+            except NotConnectedError:
                 if anyio.current_time() + _DIAL_AGAIN_S >= give_up_at:
                     raise
                 await anyio.sleep(_DIAL_AGAIN_S)

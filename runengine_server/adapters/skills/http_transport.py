@@ -1,13 +1,12 @@
 """Sends requests to one HTTP runner: bounded connections and bodies, no redirects, nothing from the environment."""
 
-import logging
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-import httpx
+import aiohttp
 
 from runengine_server.adapters.skills.call_reader import MESSAGE_BYTES_MAX
 
@@ -16,8 +15,13 @@ _CONNECT_S: Final = 5.0
 # Below the 5 s after which Node's servers close idle connections: none is used while it is being closed.
 _KEEPALIVE_S: Final = 2.0
 
-logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request
-logging.getLogger("httpcore").setLevel(logging.WARNING)
+
+class NotConnectedError(Exception):
+    """The runner cannot be reached: nothing was sent."""
+
+
+class BrokenOffError(Exception):
+    """The connection ended without a whole answer; the request may have been heard."""
 
 
 class AnswerTooLargeError(Exception):
@@ -52,40 +56,56 @@ class HttpTransport:
             **({"authorization": f"Bearer {token}"} if token else {}),
         }
         self._tls = tls
-        self._client: httpx.AsyncClient | None = None
+        self._session: aiohttp.ClientSession | None = None
 
     async def send(
         self, method: str, path: str, *, body: bytes | None = None, headers: Sequence[tuple[str, str]] = ()
     ) -> Answer:
         """The answer to one request; how long it may take is the caller's affair.
 
+        Args:
+            method: GET, POST or DELETE.
+            path: below the base URL, percent-encoded.
+            body: JSON.
+            headers: further ones.
+
         Raises:
-            httpx.TransportError: there is none; `ConnectError` and `ConnectTimeout`: nothing was sent.
-            AnswerTooLargeError: it is too long.
+            NotConnectedError: the runner cannot be reached.
+            BrokenOffError: it does not answer.
+            AnswerTooLargeError: it answers at too great length.
         """
-        if self._client is None:
+        if self._session is None:
             raise RuntimeError("used outside `async with`")
-        content_type = {"content-type": "application/json"} if body is not None else {}
-        async with self._client.stream(
-            method, self._base_url + path, content=body, headers={**content_type, **dict(headers)}
-        ) as response:
-            content = bytearray()
-            async for chunk in response.aiter_raw():
-                content += chunk
-                if len(content) > MESSAGE_BYTES_MAX:
-                    raise AnswerTooLargeError
-            lowered = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(status=response.status_code, headers=lowered, body=bytes(content))
+        all_headers = {**({"content-type": "application/json"} if body is not None else {}), **dict(headers)}
+        try:
+            async with self._session.request(
+                method, self._base_url + path, data=body, headers=all_headers, allow_redirects=False
+            ) as response:
+                content = bytearray()
+                async for chunk in response.content.iter_any():
+                    content += chunk
+                    if len(content) > MESSAGE_BYTES_MAX:
+                        response.close()
+                        raise AnswerTooLargeError
+                lowered = {name.lower(): value for name, value in response.headers.items()}
+                return Answer(status=response.status, headers=lowered, body=bytes(content))
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as problem:
+            raise NotConnectedError(str(problem)) from problem
+        except (aiohttp.ClientError, OSError) as problem:
+            raise BrokenOffError(f"{type(problem).__name__}: {problem}") from problem
 
     async def __aenter__(self) -> Self:
         """Open the pool."""
-        self._client = httpx.AsyncClient(
+        connector = aiohttp.TCPConnector(
+            limit=CONNECTIONS_MAX, keepalive_timeout=_KEEPALIVE_S, ssl=self._tls or ssl.create_default_context()
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
             headers=self._headers,
-            timeout=httpx.Timeout(None, connect=_CONNECT_S),
-            limits=httpx.Limits(max_connections=CONNECTIONS_MAX, keepalive_expiry=_KEEPALIVE_S),
-            follow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
-            verify=self._tls or ssl.create_default_context(),
         )
         return self
 
@@ -93,6 +113,6 @@ class HttpTransport:
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close it; what is in flight ends."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
