@@ -121,6 +121,8 @@ class QueueOverviews:
     async def _read_tenant(self, tenant: Tenant) -> QueueOverview:
         groups = await self._reader.groups(tenant)
         overview = await self._summed(groups, await self._reader.engines_alive())
+        if not any(group.is_stuck or group.state is QueueState.DELAYED for group in groups):
+            return overview
         found = await self._named(await self._reader.conspicuous(tenant, STEPS_MAX))
         has_capacity = self._has_capacity()
         return replace(

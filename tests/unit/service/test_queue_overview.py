@@ -138,6 +138,7 @@ async def test_waiting_is_not_stuck_without_room() -> None:
     reader.found = [
         group(0, QueueState.READY, 3, 90_000, stuck=True),
         group(0, QueueState.RUNNING, 1, 90_000, stuck=True),
+        group(0, QueueState.DELAYED, 1, 10),
     ]
     reader.steps = [queued(QueueState.DELAYED), queued(QueueState.READY), queued(QueueState.RUNNING)]
     found = await queue.of_tenant(MINE)
