@@ -106,13 +106,13 @@ async def clean_artifacts(cleaner: CleanArtifacts, *, marked_s: float = MARKED_S
     return Cleaning(marked=marked, removed=removed, freed_bytes=freed, kept=kept, unfinished=unfinished)
 
 
-async def keep_clean(cleaner: CleanArtifacts) -> None:
+async def keep_clean(cleaner: CleanArtifacts, *, interval_s: float = INTERVAL_S) -> None:
     """Pass over the store at intervals, until cancelled; whichever engine comes first does each pass."""
     while True:
-        await anyio.sleep(INTERVAL_S)
+        await anyio.sleep(interval_s)
         try:
             # Shorter by a little than the interval, or an engine would find its own last pass too recent.
-            if await cleaner.references.begin_pass(INTERVAL_S * 0.9):
+            if await cleaner.references.begin_pass(interval_s * 0.9):
                 _log.info("[RunEngine] Artifact store cleaned: %s", await clean_artifacts(cleaner))
         except PreconditionError as error:
             _log.error("[RunEngine] Artifact store not cleaned: %s", error.message)

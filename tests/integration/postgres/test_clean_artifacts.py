@@ -1,5 +1,6 @@
 """Clearing the artifact store: what no artifact names goes after two looks, and nothing else ever does."""
 
+import logging
 import os
 import uuid
 from collections.abc import AsyncIterator
@@ -16,7 +17,13 @@ from runengine_server.adapters.artifacts.folder import FolderStore
 from runengine_server.adapters.postgres.artifact_references import PostgresArtifactReferences
 from runengine_server.adapters.postgres.database import PINNED_PLANS, Database, open_database
 from runengine_server.domain.errors import PreconditionError, UnavailableError
-from runengine_server.service.clean_artifacts import CleanArtifacts, Cleaning, clean_artifacts, count_removable
+from runengine_server.service.clean_artifacts import (
+    CleanArtifacts,
+    Cleaning,
+    clean_artifacts,
+    count_removable,
+    keep_clean,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -217,3 +224,25 @@ async def test_one_engine_passes_at_a_time(cleaner: CleanArtifacts) -> None:
     """Who begins a pass keeps the others from one for the interval."""
     assert await cleaner.references.begin_pass(60)
     assert not await cleaner.references.begin_pass(60)
+
+
+async def test_the_background_goes_on_whatever_happens(
+    cleaner: CleanArtifacts, folder: ArtifactFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A store that is away, or fails in a way nobody thought of, is said to be, and passed over again."""
+    caplog.set_level(logging.INFO, "runengine.artifacts")
+    failures = [UnavailableError("ARTIFACT_STORE_UNAVAILABLE", "away"), ValueError("a defect")]
+
+    class Unsteady(FolderStore):
+        async def owner(self, claimant: str) -> str:
+            if failures:
+                raise failures.pop(0)
+            scope.cancel()
+            return claimant
+
+    with anyio.fail_after(20), anyio.CancelScope() as scope:
+        await keep_clean(replace(cleaner, store=Unsteady(folder.root)), interval_s=0.01)
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "[RunEngine] Artifact store not cleaned: away"),
+        ("ERROR", "[RunEngine] Artifact store not cleaned"),
+    ]
