@@ -54,7 +54,7 @@ def ops_app(
         except UnavailableError as error:
             return _unready([error.reason])
         shown = write_message(queue_to_proto(overview))
-        return _json({name: shown[name] for name in _QUEUE_MEMBERS if name in shown})
+        return _json({name: shown.get(name, []) for name in _QUEUE_MEMBERS})
 
     async def scrape(request: Request) -> Response:
         try:
