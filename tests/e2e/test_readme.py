@@ -72,7 +72,8 @@ def development(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Developmen
     greeting.write_text(program.replace('"artifacts"', repr(str(folder / "artifacts"))))
     (folder / "hello.yaml").write_text(block("yaml", "workflowName"))
     (variable,) = re.findall(r"^RUNENGINE_SKILLS='(\S+)' make dev$", README, re.MULTILINE)
-    dev = [sys.executable, "-m", "examples.campaign.dev", "--folder", folder / "dev", "--grpc-address", "127.0.0.1:0"]
+    dev = [sys.executable, "-m", "examples.campaign.dev", "--folder", folder / "dev"]
+    dev += [part for name in ("grpc", "http", "ops") for part in (f"--{name}-address", "127.0.0.1:0")]
     with (
         ManagedProcess(
             [sys.executable, greeting], log_path=folder / "greeting.log", environment={"PYTHONPATH": str(REPOSITORY)}

@@ -1,0 +1,95 @@
+"""Every command of the quickstart and of the troubleshooting page works as it is printed."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from ..support.http_ports import ports_of
+from ..support.processes import REPOSITORY, ManagedProcess, clean_environment
+
+pytest.importorskip("av", reason="the campaign extra is not installed")
+
+BLOCK_S_MAX = 120
+DOCS = REPOSITORY / "docs"
+
+
+def blocks(document: str) -> list[str]:
+    """The document's shell blocks, those inside lists too, without their indentation."""
+    text = (DOCS / document).read_text()
+    found = re.findall(r"^( *)```sh\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL)
+    return [re.sub(rf"^{indent}", "", block, flags=re.MULTILINE) for indent, block in found]
+
+
+@dataclass(slots=True)
+class Shell:
+    """A shell in the folder of `make dev`; the documents' ports are replaced by those that were free."""
+
+    folder: Path
+    ports: dict[str, str]
+    run_id: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def bash(self, block: str) -> str:
+        """What a block prints."""
+        for address, actual in self.ports.items():
+            block = block.replace(address, actual)
+        script = f"source .dev/env\nRUN={self.run_id}\nPATH={Path(sys.executable).parent}:$PATH\n{block}"
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=self.folder,
+            env=clean_environment() | self.environment,
+            capture_output=True,
+            text=True,
+            timeout=BLOCK_S_MAX,
+            check=False,
+        )
+        assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """Beside a running `make dev`."""
+    folder = tmp_path_factory.mktemp("documents")
+    addresses = [part for name in ("grpc", "http", "ops") for part in (f"--{name}-address", "127.0.0.1:0")]
+    command = [sys.executable, "-m", "examples.campaign.dev", "--folder", folder / ".dev", *addresses]
+    with ManagedProcess(command, log_path=folder / "dev.log") as process:
+        process.wait_for_line("The same lines are in ", timeout_s=90)
+        yield Shell(folder=folder, ports=ports_of(process.log))
+
+
+def test_quickstart(shell: Shell) -> None:
+    """The quickstart's commands, in their order, answer as printed there."""
+    source, trigger, status, events, update, artifacts, cancel, health = blocks("quickstart.md")
+    shell.bash(source)
+    started = json.loads(shell.bash(trigger))
+    assert started == {"runId": started["runId"], "status": "queued", "message": "Run queued for execution"}
+    shell.run_id = started["runId"]
+    run = json.loads(shell.bash(status))
+    assert {"id", "workflowName", "status", "triggerType", "stepsSummary"} <= run.keys()
+    assert run["stepsSummary"]["total"] == 13
+    told = shell.bash(events)
+    assert told.startswith("id: ")
+    assert "event: end" in told
+    assert json.loads(shell.bash(status))["stepsSummary"]["completed"] == 13
+    updated = json.loads(shell.bash(update))
+    assert updated["message"] == "Update run queued - 4 steps will be re-executed"
+    assert len(json.loads(shell.bash(artifacts))["artifacts"]) == 19
+    assert json.loads(shell.bash(cancel))["status"] == "completed"
+    told = shell.bash(health)
+    assert "run_engine_cache_hit_rate" in told
+    assert json.loads(told[: told.rindex("}") + 1])["ready"]["depth"] == 0
+
+
+def test_troubleshooting(shell: Shell) -> None:
+    """Every command of the troubleshooting page works on a server that is well."""
+    assert shell.run_id, "the quickstart comes first"
+    for block in blocks("troubleshooting.md"):
+        told = shell.bash(block)
+        assert told.strip()
