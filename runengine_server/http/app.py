@@ -22,6 +22,7 @@ from runengine_server.http.watch_tokens import RunReaders
 from runengine_server.http.workflow_upload import workflow_endpoints
 from runengine_server.rpc.methods import unary_methods
 from runengine_server.rpc.server import RpcServer
+from runengine_server.rpc.servicers.workflow_registry import WARNING_KEY
 from runengine_server.service.services import Services
 
 _HEADERS_ALLOWED = (
@@ -36,7 +37,15 @@ _HEADERS_ALLOWED = (
     "traceparent",
     "tracestate",
 )
-_HEADERS_EXPOSED = ("content-range", "etag", "grpc-status", "grpc-message", "grpc-status-details-bin", "retry-after")
+_HEADERS_EXPOSED = (
+    "content-range",
+    "etag",
+    "grpc-status",
+    "grpc-message",
+    "grpc-status-details-bin",
+    "retry-after",
+    f"trailer-{WARNING_KEY}",  # how Connect sends trailing metadata of an answer
+)
 
 _ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 

@@ -192,10 +192,11 @@ async def test_warnings_travel_as_trailers(caller, served):
     workflow = {"name": "a", "version": "1", "steps": [{"stepId": "s", "skillId": "k"}]}
     answer = await caller.http.post(
         "/runengine.v1.WorkflowRegistryService/RegisterWorkflow",
-        headers={"authorization": "Bearer all"},
+        headers={"authorization": "Bearer all", "origin": ORIGIN},
         json={"workflow": workflow},
     )
     assert answer.status_code == 200, answer.text
+    assert "trailer-runengine-warning-bin" in answer.headers["access-control-expose-headers"]
     value = answer.headers["trailer-runengine-warning-bin"]
     assert base64.b64decode(value + "=" * (-len(value) % 4)).decode() == "look at ü"
 
