@@ -1,6 +1,8 @@
 """Artifacts in a real browser: pages and drawings that skills made are shown, and can do nothing."""
 
+import struct
 import uuid
+from base64 import b64encode
 from collections.abc import Iterator
 
 import pytest
@@ -33,11 +35,19 @@ def engine(engine_settings: EngineSettings, skills: SkillServerProcess) -> Itera
         yield process
 
 
-async def opened(client: RunEngineClient, engine: EngineProcess, text: str, media_type: str, filename: str) -> str:
+async def opened(
+    client: RunEngineClient, engine: EngineProcess, text: str | bytes, media_type: str, filename: str
+) -> str:
     """The URL of an artifact with that text, with a watch token of its run."""
-    leaves = {name: expression(f"trigger.{name}") for name in ("text", "filename", "mediaType", "salt")}
+    leaves = {name: expression(f"trigger.{name}") for name in ("text", "filename", "mediaType", "isBase64", "salt")}
     await client.register_workflow(single("made", skill="t.publish", input=leaves))
-    given = {"text": text, "filename": filename, "mediaType": media_type, "salt": uuid.uuid4().hex}
+    given = {
+        "text": b64encode(text).decode() if isinstance(text, bytes) else text,
+        "filename": filename,
+        "mediaType": media_type,
+        "isBase64": isinstance(text, bytes),
+        "salt": uuid.uuid4().hex,
+    }
     run = await client.start("made", given)
     assert (await run.wait()).status == "completed"
     artifact: Artifact
@@ -63,6 +73,14 @@ async def test_nothing_runs(
     assert await page.get_by_text("shown").count() == 1
     assert await page.locator("[data-ran]").count() == 0
     assert any("script" in error.lower() for error in console_errors), "the browser says what it refused"
+
+
+async def test_a_sound_plays(client: RunEngineClient, engine: EngineProcess, page: Page) -> None:
+    """A sound opened by its URL is in the browser's player, with its length of a second."""
+    head = struct.pack("<4sI8sIHHIIHH4sI", b"RIFF", 8036, b"WAVEfmt ", 16, 1, 1, 8000, 8000, 1, 8, b"data", 8000)
+    await page.goto(await opened(client, engine, head + bytes(8000), "audio/wav", "silence.wav"))
+    await page.wait_for_function("() => document.querySelector('video, audio').readyState > 0")
+    assert await page.evaluate("() => document.querySelector('video, audio').duration") == 1
 
 
 async def test_a_drawing_is_a_picture_of_a_page(client: RunEngineClient, engine: EngineProcess, page: Page) -> None:

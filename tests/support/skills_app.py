@@ -5,6 +5,7 @@ Gates are files in the gate folder: a gated skill waits until the test makes the
 
 import argparse
 import sys
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,10 @@ def _skills(gates: Path) -> list[Skill]:
 
     @make_skill("t.publish", version="1.0.0", max_concurrency=0)
     async def publish(given: dict[str, Any], context: AsyncSkillContext) -> dict[str, Any]:
-        """Publishes the text as a file of the given name, as `mediaType`, by default plain text."""
+        """Publishes the text, in base64 where `isBase64`, as a file of that name and `mediaType`, by default plain."""
         media_type = given.get("mediaType", "text/plain")
-        stored = await context.publish(given["text"].encode(), filename=given["filename"], media_type=media_type)
+        data = b64decode(given["text"]) if given.get("isBase64") else given["text"].encode()
+        stored = await context.publish(data, filename=given["filename"], media_type=media_type)
         return {"contentHash": stored.content_hash}
 
     @make_skill("t.traced", version="1.0.0", max_concurrency=0)
