@@ -136,10 +136,6 @@ class HttpSkillRunner:
         with anyio.move_on_after(_FIRST_LIST_WITHIN_S):
             await self._catalogue.asked.wait()
 
-    async def refresh(self) -> bool:
-        """The list of skills is what the runner says now; false when it cannot be read."""
-        return await self._catalogue.refresh()
-
     async def __aenter__(self) -> Self:
         """Open the pool of connections and keep the list of skills fresh, in a task of its own."""
         await self._stack.enter_async_context(self._transport)

@@ -40,13 +40,12 @@ class Answer:
 class HttpTransport:
     """A pool of connections to one runner; use it inside `async with`."""
 
-    def __init__(self, base_url: str, *, token: str | None = None, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, base_url: str, *, token: str | None = None) -> None:
         """Prepare; nothing is dialled yet.
 
         Args:
             base_url: without a trailing slash.
             token: a bearer token.
-            tls: whom to trust; None means the authorities of this machine.
         """
         self._base_url = base_url
         self._headers = {
@@ -55,7 +54,6 @@ class HttpTransport:
             "user-agent": "runengine",
             **({"authorization": f"Bearer {token}"} if token else {}),
         }
-        self._tls = tls
         self._session: aiohttp.ClientSession | None = None
 
     async def send(
@@ -97,7 +95,7 @@ class HttpTransport:
     async def __aenter__(self) -> Self:
         """Open the pool."""
         connector = aiohttp.TCPConnector(
-            limit=CONNECTIONS_MAX, keepalive_timeout=_KEEPALIVE_S, ssl=self._tls or ssl.create_default_context()
+            limit=CONNECTIONS_MAX, keepalive_timeout=_KEEPALIVE_S, ssl=ssl.create_default_context()
         )
         self._session = aiohttp.ClientSession(
             connector=connector,

@@ -1,8 +1,10 @@
 """Calling skills over HTTP: what is sent, and what every answer means."""
 
 import json
+import shutil
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import anyio
 import anyio.abc
@@ -15,7 +17,9 @@ from runengine_server.adapters.skills.http_callbacks import HttpCallbacks
 from runengine_server.adapters.skills.http_runner import HttpSkillRunner
 from runengine_server.adapters.skills.targets import parse_endpoint
 from runengine_server.domain.ids import SkillId
+from runengine_server.http.server import HttpServer
 from runengine_server.ports.skill_runner import Failed, Succeeded
+from runengine_server.rpc.settings import TlsFiles
 
 from ...support.http_runner import serving
 from ...support.http_script import OUTPUT, Attempt, engine_for, failure, run, says
@@ -174,6 +178,29 @@ async def test_a_runner_that_breaks_off_is_not_available(make_call: CallFactory)
             told = failure(await run(runner, make_call()))
         tasks.cancel_scope.cancel()
     assert (told.code, told.retryable) == ("SKILL_UNAVAILABLE", True)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
+async def test_https_trusts_who_is_known(
+    make_call: CallFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runner with a certificate of a known authority is called; one with an unknown one is not sent anything."""
+    files = TlsFiles(certificate_chain=tmp_path / "cert.pem", private_key=tmp_path / "key.pem")
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", files.private_key, "-out", files.certificate_chain]
+    await anyio.run_process([*command.split(), *names])
+    script, callbacks = says(200, OUTPUT), HttpCallbacks(MemorySkillCalls(), base_url="http://127.0.0.1:1")
+    server = HttpServer(script.app(), "127.0.0.1:0", tls=files)
+    await server.start()
+    endpoint = parse_endpoint(f"https://localhost:{server.port}/skills-of")
+    async with HttpSkillRunner(endpoint, callbacks=callbacks, token="s3cret", connected_within_s=0.3) as runner:
+        assert failure(await run(runner, make_call())).code == "SKILL_UNAVAILABLE"
+    assert script.orders == []
+    monkeypatch.setenv("SSL_CERT_FILE", str(files.certificate_chain))
+    async with HttpSkillRunner(endpoint, callbacks=callbacks, token="s3cret") as runner:
+        assert isinstance(await run(runner, make_call()), Succeeded)
+    await server.stop(0.1)
+    assert script.headers[0]["authorization"] == "Bearer s3cret"
 
 
 def test_a_token_never_travels_in_plaintext() -> None:
