@@ -2,13 +2,13 @@
 import { useState } from "preact/hooks";
 import { listArtifacts } from "../../../api/runs";
 import type { Artifact } from "../../../api/types";
-import { bytes, count } from "../../../format";
+import { count } from "../../../format";
 import { usePolled } from "../../../live/poll";
 import { Empty, ErrorBox, Loading } from "../../../parts/feedback";
 import { Icon } from "../../../parts/icons";
 import { place, setQuery } from "../../../router";
 import { ArtifactPreview } from "../previews/artifact_preview";
-import { SourceBadge } from "../step_look";
+import { ArtifactRow, nameOf } from "./artifact_list";
 import type { TabProps } from "./tab";
 
 const PAGE_SIZE = 60;
@@ -81,33 +81,4 @@ async function readPages(runId: string, stepId: string | null, pages: number, ab
     if (pageToken === undefined) break;
   }
   return { artifacts, hasMore: pageToken !== undefined };
-}
-
-function ArtifactRow({ artifact, isOpened }: { artifact: Artifact; isOpened: boolean }) {
-  return (
-    <li>
-      <button
-        type="button"
-        class={`artifact-row ${isOpened ? "selected" : ""}`}
-        aria-pressed={isOpened}
-        onClick={() => setQuery({ artifact: artifact.id })}
-      >
-        <span class="artifact-kind">{kindOf(artifact.type)}</span>
-        <span class="artifact-name">
-          <span>{nameOf(artifact)}</span>
-          <span class="quiet">{artifact.stepId}</span>
-        </span>
-        <SourceBadge source={artifact.source} />
-        <span class="quiet number">{bytes(artifact.sizeBytes)}</span>
-      </button>
-    </li>
-  );
-}
-
-export const nameOf = (artifact: Artifact): string => artifact.filename ?? artifact.id;
-
-/** `image/png` as PNG. */
-function kindOf(type: string): string {
-  const subtype = type.split("/")[1]?.split(/[;+]/)[0] ?? type;
-  return { "gltf-binary": "GLB", "octet-stream": "BIN", mpeg: "MP3" }[subtype] ?? subtype.replace(/^x-/, "").slice(0, 5).toUpperCase();
 }

@@ -1,8 +1,8 @@
 // Asks for a plan while somebody edits, and starts exactly what was planned.
 import { useEffect, useMemo, useState } from "preact/hooks";
-import { ApiError } from "../../../api/client";
-import type { JsonObject, RebuildPlan, Started } from "../../../api/types";
-import { navigate } from "../../../router";
+import { ApiError } from "../api/client";
+import type { JsonObject, RebuildPlan, Started } from "../api/types";
+import { navigate } from "../router";
 
 const PAUSE_MS = 350;
 

@@ -1,5 +1,5 @@
 // Edits a JSON object as text, and offers the fields that the workflow knows.
-import type { Json, JsonObject } from "../../../api/types";
+import type { Json, JsonObject } from "../api/types";
 
 interface Props {
   readonly text: string;

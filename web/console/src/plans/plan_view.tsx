@@ -1,7 +1,7 @@
 // What a plan would execute and reuse, and why.
-import type { PlannedStep, RebuildPlan } from "../../../api/types";
-import { count, duration } from "../../../format";
-import { Icon, type IconName } from "../../../parts/icons";
+import type { PlannedStep, RebuildPlan } from "../api/types";
+import { count, duration } from "../format";
+import { Icon, type IconName } from "../parts/icons";
 
 const ACTIONS: Record<PlannedStep["action"], { name: string; icon: IconName; look: string }> = {
   execute: { name: "execute", icon: "ready", look: "s-running" },
