@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -125,7 +126,7 @@ class ArtifactFolder:
             data: the bytes, or the path of a file to copy.
             filename: one path component, at most 255 bytes.
 
-        Atomic with: a rename; no reader ever sees a partial file.
+        Atomic with: a link or a rename; no reader ever sees a partial file.
         Idempotent by: content and filename.
 
         Raises:
@@ -181,6 +182,12 @@ class ArtifactFolder:
             return True
         except FileNotFoundError:
             pass
+        except (
+            PermissionError
+        ):  # another account's file; where the folder is its own, too, the bytes are there at least
+            with suppress(PermissionError):
+                self._copy(incoming, target)
+            return True
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             sibling = next((path for path in target.parent.iterdir() if path.is_file()), None)
@@ -188,7 +195,7 @@ class ArtifactFolder:
                 os.utime(target)
             elif not _is_linked(incoming, target):
                 self._copy(incoming, target)
-            _sync_folder(target.parent)
+            _sync(target.parent)
         except FileNotFoundError:
             return True  # cleared away under our hands
         return sibling is not None
@@ -199,7 +206,8 @@ class ArtifactFolder:
         os.close(descriptor)
         copy = Path(name)
         try:
-            shutil.copy2(incoming, copy)
+            shutil.copy(incoming, copy)
+            _sync(copy)
             copy.replace(target)
         finally:
             copy.unlink(missing_ok=True)
@@ -271,8 +279,8 @@ def _is_linked(source: Path, target: Path) -> bool:
     return True
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

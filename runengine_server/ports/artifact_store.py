@@ -21,7 +21,7 @@ class ArtifactBytes(Protocol):
         """How many there are."""
 
     def chunks(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
-        """The bytes from `start` up to `end`, exclusive, in pieces of at most 1 MiB.
+        """The bytes from `start` up to `end`, exclusive, in pieces of some hundred KiB.
 
         Raises:
             NotFoundError: ARTIFACT_GONE, when they went since.

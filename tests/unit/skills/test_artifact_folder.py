@@ -84,3 +84,34 @@ def test_only_local_files_are_read(tmp_path: Path, uri: str) -> None:
     with pytest.raises(SkillError) as refused:
         ArtifactFolder(tmp_path).read({"uri": uri, "contentHash": "0"})
     assert refused.value.code == "ARTIFACT_FORBIDDEN"
+
+
+def test_a_file_of_another_account_is_replaced_by_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Content that cannot be made young, as it is somebody else's, is stored anew; where that is refused, it stays."""
+    folder = ArtifactFolder(tmp_path)
+    stored = folder.store(b"same", filename="f")
+    before = _path(stored).stat().st_ino
+
+    def refused(path: object, *rest: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("os.utime", refused)
+    assert folder.store(b"same", filename="f") == stored
+    assert _path(stored).stat().st_ino != before
+    monkeypatch.setattr("shutil.copy", refused)
+    assert folder.store(b"same", filename="f") == stored
+    assert _path(stored).read_bytes() == b"same"
+
+
+def test_without_hard_links_every_name_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a file system that has no links the bytes are copied, whole."""
+
+    def no_links(self: Path, other: object) -> None:
+        raise OSError("no links here")
+
+    monkeypatch.setattr(Path, "hardlink_to", no_links)
+    folder = ArtifactFolder(tmp_path)
+    first, second = folder.store(b"same", filename="a"), folder.store(b"same", filename="b")
+    assert _path(first).read_bytes() == _path(second).read_bytes() == b"same"
+    assert _path(first).stat().st_ino != _path(second).stat().st_ino
+    assert list((tmp_path / "incoming").iterdir()) == []
