@@ -10,6 +10,12 @@ export const listRuns = (query: Query, abort?: AbortSignal) =>
 export const getRun = (id: string, abort?: AbortSignal) =>
   get<Run>(`/runs/${segment(id)}`, { view: "full" }, abort);
 
+/** The newest run of a workflow, null while there is none. */
+export const lastRun = async (workflowName: string, abort?: AbortSignal): Promise<Run | null> => {
+  const [newest] = (await listRuns({ workflowName, pageSize: 1 }, abort)).runs;
+  return newest ? getRun(newest.id, abort) : null;
+};
+
 export const getStep = async (id: string, stepId: string, abort?: AbortSignal): Promise<Step | undefined> => {
   const page = await get<{ steps: Step[] }>(`/runs/${segment(id)}/steps`, { view: "full", stepId }, abort);
   return page.steps[0];
@@ -26,6 +32,8 @@ export const listArtifacts = (id: string, query: Query = {}, abort?: AbortSignal
 
 export const compareRuns = (id: string, other: string, abort?: AbortSignal) =>
   get<{ steps: StepDiff[]; rootCauseStepIds: string[] }>(`/runs/${segment(id)}/compare`, { with: other }, abort);
+
+export const triggerRun = (request: JsonObject, abort?: AbortSignal) => post<Started>("/runs", request, abort);
 
 export const cancelRun = (id: string, reason: string) =>
   post<Started>(`/runs/${segment(id)}/cancel`, reason ? { reason } : {});

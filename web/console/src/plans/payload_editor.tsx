@@ -6,15 +6,15 @@ interface Props {
   readonly onText: (text: string) => void;
   readonly schema: JsonObject | undefined;
   /** Whose values are offered. */
-  readonly current: JsonObject | undefined;
+  readonly current?: JsonObject | undefined;
   /** The change in words; the fields that it names are offered first. */
-  readonly described: string;
+  readonly described?: string;
 }
 
 const ROWS_MIN = 5;
 const ROWS_MAX = 16;
 
-export function PayloadEditor({ text, onText, schema, current, described }: Props) {
+export function PayloadEditor({ text, onText, schema, current, described = "" }: Props) {
   const value = readObject(text);
   const fields = Object.entries((schema?.["properties"] ?? {}) as Record<string, JsonObject>);
   const named = new Set(described.split(/\W+/));
@@ -67,13 +67,18 @@ export function readObject(text: string): JsonObject | Error {
   }
 }
 
-/** A value to begin with. */
-function example(field: JsonObject): Json {
+/** A value to begin with: of an object the members that it has to have. */
+export function example(field: JsonObject): Json {
   if ("default" in field) return field["default"]!;
   if (Array.isArray(field["enum"])) return field["enum"][0] ?? null;
+  if (field["type"] === "object") {
+    const members = (field["properties"] ?? {}) as Record<string, JsonObject>;
+    const required = (field["required"] ?? []) as string[];
+    return Object.fromEntries(required.map((name) => [name, example(members[name] ?? {})]));
+  }
   const minimum = field["minimum"];
   return (
-    { string: "", boolean: false, array: [], object: {}, integer: minimum ?? 1, number: minimum ?? 1 }[
+    { string: "", boolean: false, array: [], integer: minimum ?? 1, number: minimum ?? 1 }[
       String(field["type"])
     ] ?? null
   );

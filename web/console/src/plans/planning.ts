@@ -16,13 +16,14 @@ interface Planned {
 export interface Planning extends Planned {
   readonly isBusy: boolean;
   readonly isChanged: boolean;
-  readonly start: () => Promise<void>;
+  /** For the form around it. */
+  readonly submit: (event: Event) => void;
 }
 
 /**
  * The plan of a request, null while there is none; asked anew shortly after the request changes.
  *
- * `start` asks for the run with the plan's digest, so that nothing else than what was shown is executed. Its request id
+ * `submit` asks for the run with the plan's digest, so that nothing else than what was shown is executed. Its request id
  * stays while the plan stays: when the answer is lost, a second click finds the run that the first one started.
  */
 export function usePlanning(request: JsonObject | null, ask: Ask): Planning {
@@ -34,6 +35,7 @@ export function usePlanning(request: JsonObject | null, ask: Ask): Planning {
   const digest = planned.plan?.digest ?? "";
   const requestId = useMemo(() => randomId(), [key, digest]);
 
+  useEffect(() => setChanged(false), [key]);
   useEffect(() => {
     setPlanned((before) => ({ ...before, error: null }));
     if (request === null) return setPlanned({ plan: null, error: null });
@@ -66,7 +68,11 @@ export function usePlanning(request: JsonObject | null, ask: Ask): Planning {
     }
     setBusy(false);
   };
-  return { ...planned, isBusy, isChanged, start };
+  const submit = (event: Event) => {
+    event.preventDefault();
+    void start();
+  };
+  return { ...planned, isBusy, isChanged, submit };
 }
 
 async function read(ask: () => Promise<Started>): Promise<Planned> {

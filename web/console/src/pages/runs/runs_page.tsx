@@ -7,6 +7,7 @@ import { usePolledHealth } from "../../live/connection";
 import { usePolled } from "../../live/poll";
 import { Empty, ErrorBox, Loading } from "../../parts/feedback";
 import { hrefWith, navigate, place } from "../../router";
+import { StartRun } from "../../trigger/start_run";
 import { FilterBar } from "./filter_bar";
 import { isFiltered, listQuery } from "./filters";
 import { QueueStrip } from "./queue_strip";
@@ -30,6 +31,7 @@ export function RunsPage() {
         <h1>Runs</h1>
         <div class="end">
           <QueueStrip />
+          <StartRun workflowName={address.get("workflow") ?? undefined} />
         </div>
       </div>
       <FilterBar />
@@ -90,7 +92,7 @@ function NoRuns() {
   }
   return (
     <Empty title="No runs yet">
-      <p>Start one with the command line or by HTTP, and it appears here at once:</p>
+      <p>Start one here, by HTTP, or with the command line, and it appears at once:</p>
       <pre class="example">runengine trigger campaign.build.v1 --payload '{"{"}"brief": …{"}"}'</pre>
     </Empty>
   );

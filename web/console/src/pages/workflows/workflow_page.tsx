@@ -11,6 +11,7 @@ import { usePolled } from "../../live/poll";
 import { ErrorBox, Loading } from "../../parts/feedback";
 import { Icon } from "../../parts/icons";
 import { place, setQuery } from "../../router";
+import { StartRun } from "../../trigger/start_run";
 import { ChangeRules } from "./change_rules";
 import { definitionLevels } from "./definition_levels";
 import { reached } from "./reached";
@@ -50,9 +51,12 @@ function Shown({ workflow }: { workflow: Workflow }) {
           </div>
           <p class="workflow-words">{workflow.description}</p>
         </div>
-        <a class="button" href={`/runs?workflow=${encodeURIComponent(workflow.workflowName)}`}>
-          Its runs
-        </a>
+        <div class="run-actions">
+          <a class="button" href={`/runs?workflow=${encodeURIComponent(workflow.workflowName)}`}>
+            Its runs
+          </a>
+          <StartRun workflowName={workflow.workflowName} version={query.get("version") ?? undefined} />
+        </div>
       </header>
       <div class="run-body">
         <ChangeRules workflow={workflow} chosen={change} reach={reach} />

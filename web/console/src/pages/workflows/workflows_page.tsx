@@ -8,6 +8,7 @@ import { usePolled } from "../../live/poll";
 import { Empty, ErrorBox, Loading } from "../../parts/feedback";
 import { When } from "../../parts/text";
 import { hrefWith, place } from "../../router";
+import { StartRun } from "../../trigger/start_run";
 
 const REFRESH_MS = 15_000;
 
@@ -25,6 +26,9 @@ export function WorkflowsPage() {
     <div class="page">
       <div class="page-head">
         <h1>Workflows</h1>
+        <div class="end">
+          <StartRun />
+        </div>
       </div>
       {error && <ErrorBox error={error} again={workflows.again} />}
       {!value && !error && <Loading />}

@@ -7,17 +7,12 @@ import { usePolled } from "../../../live/poll";
 import { Dialog } from "../../../parts/dialog";
 import { Empty, ErrorBox, Loading } from "../../../parts/feedback";
 import { shortId } from "../../../format";
-import { PayloadEditor, readObject } from "./payload_editor";
-import { PlanView } from "./plan_view";
-import { usePlanning } from "./planning";
+import { CACHE_MODES, CacheModeField } from "../../../plans/cache_mode_field";
+import { PayloadEditor, readObject } from "../../../plans/payload_editor";
+import { PlanActions, PlanArea } from "../../../plans/plan_area";
+import { usePlanning } from "../../../plans/planning";
 
-const CACHE_MODES = [
-  ["", "as the change says"],
-  ["default", "use what is cached"],
-  ["refresh", "execute anew, renew the cache"],
-  ["read_only", "use what is cached, store nothing"],
-  ["bypass", "neither use nor store"],
-] as const;
+const MODES = [["", "as the change says"], ["default", "use what is cached"], ...CACHE_MODES] as const;
 
 export function UpdateDialog({ run, onClose }: { run: Run; onClose: () => void }) {
   const found = usePolled(`workflow ${run.workflowName} ${run.workflowVersion}`, 0, (abort) =>
@@ -43,12 +38,8 @@ function UpdateForm({ run, workflow, onClose }: { run: Run; workflow: Workflow; 
     payload instanceof Error ? null : { changeRequest: { type, payload }, ...(cacheMode && { cacheMode }) };
   const planning = usePlanning(request, (asked, abort) => updateRun(run.id, asked, abort));
   if (rules.length === 0) return <Empty title="This workflow declares no changes" />;
-  const submit = (event: Event) => {
-    event.preventDefault();
-    void planning.start();
-  };
   return (
-    <form class="update-form" onSubmit={submit}>
+    <form class="plan-form" onSubmit={planning.submit}>
       <fieldset class="changes">
         <legend>Change</legend>
         {rules.map(([name, rule]) => (
@@ -61,7 +52,7 @@ function UpdateForm({ run, workflow, onClose }: { run: Run; workflow: Workflow; 
           </label>
         ))}
       </fieldset>
-      <div class="update-request">
+      <div class="plan-request">
         <PayloadEditor
           text={text}
           onText={setText}
@@ -69,30 +60,10 @@ function UpdateForm({ run, workflow, onClose }: { run: Run; workflow: Workflow; 
           current={run.triggerPayload}
           described={workflow.changeRequests?.[type]?.description ?? ""}
         />
-        <label class="field">
-          Cache
-          <select value={cacheMode} onChange={(event) => setCacheMode(event.currentTarget.value)}>
-            {CACHE_MODES.map(([word, name]) => (
-              <option key={word} value={word}>
-                {name}
-              </option>
-            ))}
-          </select>
-        </label>
+        <CacheModeField value={cacheMode} onValue={setCacheMode} modes={MODES} />
       </div>
-      <div class="update-plan" aria-live="polite" aria-busy={planning.isBusy}>
-        {planning.error && <ErrorBox error={planning.error} />}
-        {planning.plan && <PlanView plan={planning.plan} isChanged={planning.isChanged} />}
-        {!planning.plan && !planning.error && !(payload instanceof Error) && <Loading lines={4} />}
-      </div>
-      <div class="dialog-actions">
-        <button class="button" type="button" onClick={onClose}>
-          Close
-        </button>
-        <button class="button primary" type="submit" disabled={planning.plan === null || planning.isBusy}>
-          Start the update
-        </button>
-      </div>
+      <PlanArea planning={planning} isAsked={!(payload instanceof Error)} />
+      <PlanActions planning={planning} does="Start the update" onClose={onClose} />
     </form>
   );
 }
