@@ -22,7 +22,11 @@ VIEWS = (
     "/runs/{run}?tab=steps",
     "/runs/{run}?tab=events",
     "/runs/{run}?tab=compare",
+    "/runs/{run}?tab=artifacts",
     "/runs/{run}?tab=details",
+    "/queue",
+    "/workflows",
+    "/workflows/demo?change=music.update&step=music",
 )
 
 
@@ -59,5 +63,9 @@ async def test_every_page_is_usable_by_all(
             await expect(page.locator(".connection")).to_have_text("Live" if "{run}" not in view else "Up to date")
             await expect(page.locator(".loading")).to_have_count(0)
             found += [f"{view}: {place}" for place in await violations(page, axe)]
+        await open_console(page, engine, f"/runs/{update.id}")
+        await page.get_by_role("button", name="Update").click()
+        await expect(page.locator(".plan-sum")).to_be_visible()
+        found += [f"dialog: {place}" for place in await violations(page, axe)]
         assert "\n".join(found) == ""
     assert errors == []
