@@ -1,11 +1,12 @@
 """What an operator can set, by environment variable; frozen once parsed, wrong values explained by field."""
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import DirectoryPath, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 from runengine_server.scheduler.settings import SchedulerSettings
 
@@ -36,6 +37,9 @@ class Settings(BaseSettings):
     ] = None
     listen_database_url: Annotated[
         str | None, Field(description="for LISTEN, where DATABASE_URL leads to a transaction pooler; default: the same")
+    ] = None
+    secrets_dir: Annotated[
+        DirectoryPath | None, Field(description="folder of files named like variables, each with the value of one")
     ] = None
     database_connections: Annotated[int, Field(ge=2, le=100, description="connections besides the scheduler's")] = 8
     statement_cache_size: Annotated[int, Field(ge=0, description="0 behind PgBouncer in transaction mode")] = 200
@@ -99,6 +103,21 @@ class Settings(BaseSettings):
 
     log_format: LogFormat = LogFormat.AUTO
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments come before variables, and variables before the files of `RUNENGINE_SECRETS_DIR`."""
+        folder = Path(os.environ.get("RUNENGINE_SECRETS_DIR", ""))
+        # What is no folder is explained as the setting's value, like any other.
+        files = (SecretsSettingsSource(settings_cls, folder),) if folder.name and folder.is_dir() else ()
+        return (init_settings, env_settings, *files)
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "Settings":

@@ -1,9 +1,10 @@
 """Which settings hold and where each comes from, shown without anything secret."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Final
 
 from rich.table import Table
@@ -18,7 +19,7 @@ HIDDEN: Final = "***"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EffectiveSetting:
-    """A setting as it holds; `source` is `environment` or `default`."""
+    """A setting as it holds; `source` is `environment`, `secrets` (a file) or `default`."""
 
     variable: str
     value: str
@@ -27,15 +28,20 @@ class EffectiveSetting:
 
 def effective_settings(settings: Settings, environment: Mapping[str, str]) -> list[EffectiveSetting]:
     """Every setting, in the order of their documentation."""
-    given = {name.upper() for name in environment}
+    given = dict.fromkeys((each.name.upper() for each in _secret_files(settings)), "secrets")
+    given |= dict.fromkeys((name.upper() for name in environment), "environment")
     return [
         EffectiveSetting(
             variable=variable_of(name),
             value=shown(name, getattr(settings, name)),
-            source="environment" if variable_of(name) in given else "default",
+            source=given.get(variable_of(name), "default"),
         )
         for name in Settings.model_fields
     ]
+
+
+def _secret_files(settings: Settings) -> Iterator[Path]:
+    return settings.secrets_dir.iterdir() if settings.secrets_dir else iter(())
 
 
 def shown(name: str, value: object) -> str:

@@ -64,6 +64,26 @@ def test_good_configuration() -> None:
     assert "the configuration can be used" in table and "RUNENGINE_LEASE_S" in table
 
 
+def test_secrets_in_files(tmp_path: Path) -> None:
+    """A folder's files stand for variables, without blanks around; a variable wins; the source is told."""
+    (tmp_path / "DATABASE_URL").write_text(f"{GOOD['DATABASE_URL']}\n")
+    (tmp_path / "runengine_lease_s").write_text("7")
+    (tmp_path / "RUNENGINE_POLL_S").write_text("1")
+    done = check(
+        "--output", "json", RUNENGINE_SECRETS_DIR=str(tmp_path), RUNENGINE_ANONYMOUS="true", RUNENGINE_POLL_S="2"
+    )
+    assert done.exit_code == 0
+    settings = {each["variable"]: (each.get("value"), each["source"]) for each in json.loads(done.stdout)["settings"]}
+    assert settings["DATABASE_URL"] == ("postgresql://ann:***@db:5432/engine", "secrets")
+    assert settings["RUNENGINE_LEASE_S"] == ("7.0", "secrets")
+    assert settings["RUNENGINE_POLL_S"] == ("2.0", "environment")
+
+
+def test_folder_of_secrets_that_is_none(tmp_path: Path) -> None:
+    """A folder that is not there is explained, and not taken for an empty one."""
+    assert failures(RUNENGINE_SECRETS_DIR=str(tmp_path / "none")).keys() == {"RUNENGINE_SECRETS_DIR"}
+
+
 def test_everything_wrong_at_once() -> None:
     """Values of the wrong kind, conflicts between settings and files that are not there are told in one go."""
     found = failures(
