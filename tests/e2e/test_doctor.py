@@ -177,7 +177,7 @@ def test_changed_migration(doctor: Doctor, fresh_database_url: str) -> None:
 
 
 def test_role_without_privileges(doctor: Doctor, fresh_database_url: str) -> None:
-    """A role that may only read is told which tables it may not write, and whose it cannot split."""
+    """A role that may only read is told which tables it may not write."""
     role = f"reader_{uuid.uuid4().hex[:8]}"
     _execute(fresh_database_url, f"CREATE ROLE {role} LOGIN PASSWORD 'pw'")
     _execute(fresh_database_url, f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
