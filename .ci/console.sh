@@ -3,6 +3,7 @@
 # Without Node, --check says so and passes: the built console is part of the repository, users need no Node.
 set -eu
 cd "$(dirname "$0")/../web/console"
+PATH="$PWD/../../.tools/node/bin:$PATH"
 BUILT=../../runengine_server/http/console
 
 if ! command -v npm >/dev/null; then
@@ -10,11 +11,9 @@ if ! command -v npm >/dev/null; then
     echo "console: building it needs Node 20.19 or newer" >&2
     exit 1
 fi
-# What was installed last, by the lock's content: npm takes seconds even where there is nothing to do.
-wanted=$(cksum <package-lock.json)
-if [ "$(cat node_modules/.installed 2>/dev/null)" != "$wanted" ]; then
+# npm keeps a copy of the lock with what it installed; older than ours, it is of another time.
+if ! [ node_modules/.package-lock.json -nt package-lock.json ]; then
     npm ci --no-audit --no-fund --loglevel=error
-    echo "$wanted" >node_modules/.installed
 fi
 if [ "${1:-}" != --check ]; then
     exec npm run --silent build
