@@ -17,7 +17,7 @@ interface Props {
 
 const ZOOM_STEP = 1.2;
 const ZOOM_MIN = 0.15;
-const ZOOM_FIRST_MIN = 0.7; // below, titles are hard to read
+const ZOOM_FIRST_MIN = 0.65; // below, titles are hard to read
 const ZOOM_MAX = 2;
 
 export function GraphView({ nodes, label, selected, renderNode, edgeClass }: Props) {
