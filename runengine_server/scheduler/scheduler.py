@@ -37,7 +37,7 @@ from runengine_server.scheduler.preparation import (
 from runengine_server.scheduler.reaper import Reaper
 from runengine_server.scheduler.reconciler import Reconciler
 from runengine_server.scheduler.reporting import Reporting
-from runengine_server.scheduler.run_contexts import RunContext, RunContexts
+from runengine_server.scheduler.run_contexts import RunContexts
 from runengine_server.scheduler.settings import SchedulerSettings
 from runengine_server.scheduler.skill_gates import SkillGates
 from runengine_server.scheduler.taken_over import TakenOver
@@ -199,7 +199,15 @@ class Scheduler:
         return len(self._in_flight) - min(self._gates.backlog, self._settings.backlog_max)
 
     async def _commit(self, batch: list[Settled], turn: Turn) -> None:
-        """What becomes true once a batch is committed: values, hot entries, logs, hints."""
+        """What becomes true once a batch is committed; it is told also when the engine is stopped meanwhile."""
+        told = batch
+        try:
+            told = await self._taken_over.timed(batch, turn.accepted)
+        finally:
+            await self._tell(told, turn)
+
+    async def _tell(self, batch: Sequence[Settled], turn: Turn) -> None:
+        """Values, hot entries, logs, hints."""
         entries: list[tuple[CacheEntry, int]] = []
         for settled, is_accepted in zip(batch, turn.accepted, strict=True):
             lease = settled.completion.lease
@@ -211,7 +219,7 @@ class Scheduler:
             if settled.entry is not None and settled.context is not None:
                 step = settled.context.compiled.workflow.steps[lease.step]
                 entries.append((settled.entry, step.cache_policy.hot_ttl_s))
-        self._reporting.committed(await self._taken_over.timed(batch, turn.accepted), turn)
+        self._reporting.committed(batch, turn)
         if turn.ended:
             known = {s.completion.lease.run: s.context for s in batch if s.context is not None}
             await self._endings.happened(turn.ended, known)
@@ -343,14 +351,9 @@ class Scheduler:
         self._wakeup.ring()
 
     def _on_progress(self, step: Execute, fraction: float, message: str, reported_at: datetime) -> None:
-        context: RunContext = step.context
-        definition = context.compiled.workflow.steps[step.lease.step]
-        self._progress.report(
-            step.lease.run,
-            definition.step_id,
-            StepProgress(fraction=fraction, message=message, reported_at=reported_at),
-            attempt=step.lease.attempt,
-        )
+        step_id = step.context.compiled.workflow.steps[step.lease.step].step_id
+        progress = StepProgress(fraction=fraction, message=message, reported_at=reported_at)
+        self._progress.report(step.lease.run, step_id, progress, attempt=step.lease.attempt)
 
     def _start(self, work: Coroutine[object, object, None]) -> None:
         assert self._tasks is not None, "the scheduler runs"

@@ -3,15 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-import anyio
-
 from runengine_server.domain.errors import UnavailableError
 from runengine_server.ports.run_store import RunStore
 from runengine_server.ports.step_queue import Completion, StepExecuted
 from runengine_server.scheduler.attempt import Settled
 from runengine_server.scheduler.reporting import Reporting
-
-_PATIENCE_S = 1.0
 
 
 class TakenOver:
@@ -33,10 +29,8 @@ class TakenOver:
             return batch
         timed = list(batch)
         try:
-            # What is committed is told, also by an engine that is about to stop.
-            with anyio.move_on_after(_PATIENCE_S, shield=True):
-                for place, duration in (await self._store.durations(list(places))).items():
-                    timed[places[place]] = replace(batch[places[place]], duration_ms=round(duration.seconds * 1000))
+            for place, duration in (await self._store.durations(list(places))).items():
+                timed[places[place]] = replace(batch[places[place]], duration_ms=round(duration.seconds * 1000))
         except UnavailableError as error:
             self._reporting.database_unavailable(error)
         return timed
