@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,11 +20,21 @@ BLOCK_S_MAX = 120
 DOCS = REPOSITORY / "docs"
 
 
-def blocks(document: str) -> list[str]:
-    """The document's shell blocks, those inside lists too, without their indentation."""
+def blocks(document: str, language: str = "sh") -> list[str]:
+    """The document's blocks of a language, those inside lists too, without their indentation."""
     text = (DOCS / document).read_text()
-    found = re.findall(r"^( *)```sh\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL)
+    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL)
     return [re.sub(rf"^{indent}", "", block, flags=re.MULTILINE) for indent, block in found]
+
+
+def shape(value: object) -> object:
+    """What kind of JSON it is: the type of each member, at any depth."""
+    return {key: shape(each) for key, each in value.items()} if isinstance(value, dict) else type(value)
+
+
+def has_shape(printed: dict[str, Any], answer: dict[str, Any]) -> bool:
+    """Whether an answer has every member that the document prints, with its type."""
+    return shape(printed) == shape({key: answer[key] for key in printed})
 
 
 @dataclass(slots=True)
@@ -68,28 +79,31 @@ def test_quickstart(shell: Shell) -> None:
     """The quickstart's commands, in their order, answer as printed there."""
     source, trigger, status, events, update, artifacts, cancel, health = blocks("quickstart.md")
     shell.bash(source)
+    answers = [json.loads(block) for block in blocks("quickstart.md", "json")]
     started = json.loads(shell.bash(trigger))
-    assert started == {"runId": started["runId"], "status": "queued", "message": "Run queued for execution"}
+    assert started == answers[0] | {"runId": started["runId"]}
     shell.run_id = started["runId"]
     run = json.loads(shell.bash(status))
-    assert {"id", "workflowName", "status", "triggerType", "stepsSummary"} <= run.keys()
+    assert has_shape(answers[1], run | {"startedAt": run.get("startedAt", run["createdAt"])})
     assert run["stepsSummary"]["total"] == 13
     told = shell.bash(events)
     assert told.startswith("id: ")
     assert "event: end" in told
     assert json.loads(shell.bash(status))["stepsSummary"]["completed"] == 13
     updated = json.loads(shell.bash(update))
-    assert updated["message"] == "Update run queued - 4 steps will be re-executed"
+    assert updated == answers[2] | {"runId": updated["runId"]}
     assert len(json.loads(shell.bash(artifacts))["artifacts"]) == 19
     assert json.loads(shell.bash(cancel))["status"] == "completed"
     told = shell.bash(health)
     assert "run_engine_cache_hit_rate" in told
-    assert json.loads(told[: told.rindex("}") + 1])["ready"]["depth"] == 0
+    queue, _ = json.JSONDecoder().raw_decode(told)
+    assert queue["enginesAlive"] == 1
 
 
 def test_troubleshooting(shell: Shell) -> None:
     """Every command of the troubleshooting page works on a server that is well."""
     assert shell.run_id, "the quickstart comes first"
+    shell.environment["RUNENGINE_ANONYMOUS"] = "true"  # as the page says for `make dev`
     for block in blocks("troubleshooting.md"):
         told = shell.bash(block)
         assert told.strip()
