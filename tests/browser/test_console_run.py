@@ -164,3 +164,28 @@ async def test_a_lost_engine_is_told_and_found_again(
     with EngineProcess(engine_settings, "second", RUNENGINE_HTTP_ADDRESS=address):
         await expect_status(page, "after", "completed")
         await expect(page.locator(".connection")).to_have_text("Up to date")
+
+
+async def test_a_page_that_nobody_sees_holds_no_connection(
+    page: Page, engine: EngineProcess, client: RunEngineClient, skills: SkillServerProcess
+) -> None:
+    """A hidden page lets go of its stream after a while, as a browser has few; seen again, it catches up."""
+    hide = "(is) => { Object.defineProperty(document, 'hidden', { value: is, configurable: true }); "
+    hide += "document.dispatchEvent(new Event('visibilitychange')); }"
+    await client.register_workflow(gated("hidden"))
+    run = await client.start("hidden", {"gate": "hidden"})
+    await page.clock.install()
+    await open_console(page, engine, f"/runs/{run.id}")
+    await page.clock.run_for(100)
+    await expect_status(page, "wait", "running")
+    await page.evaluate(hide, True)
+    await page.clock.run_for(9_000)
+    await expect(page.locator(".connection")).to_have_text("Live")
+    await page.clock.run_for(1_500)
+    await expect(page.locator(".connection")).to_have_text("Paused")
+    skills.open_gate("hidden")
+    await run.result()
+    await expect_status(page, "wait", "running")
+    await page.evaluate(hide, False)
+    await page.clock.resume()
+    await expect_status(page, "after", "completed")

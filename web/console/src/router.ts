@@ -44,7 +44,7 @@ export function match(pattern: string, path: string): Record<string, string> | n
   const found: Record<string, string> = {};
   for (const [index, part] of parts.entries()) {
     const name = /^{(\w+)}$/.exec(wanted[index]!)?.[1];
-    if (name !== undefined) found[name] = decodeURIComponent(part);
+    if (name !== undefined) found[name] = decoded(part);
     else if (wanted[index] !== part) return null;
   }
   return found;
@@ -59,6 +59,15 @@ export function followLink(event: MouseEvent): void {
   if (link.pathname.startsWith("/api/")) return;
   event.preventDefault();
   navigate(link.pathname + link.search);
+}
+
+/** What cannot be decoded is taken as it is; the engine will say that there is no such thing. */
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 function read(): Place {

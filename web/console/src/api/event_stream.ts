@@ -1,8 +1,9 @@
 // Server-sent events read with fetch, as EventSource sends no header: parsed, resumed, and watched for silence.
 import { signal, type Signal } from "@preact/signals";
+import { untilSeen, whenUnseen } from "./attention";
 import { ApiError, send } from "./client";
 
-export type Connection = "connecting" | "live" | "stale" | "ended" | "refused";
+export type Connection = "connecting" | "live" | "stale" | "paused" | "ended" | "refused";
 
 /** How a stream is doing; `heardAt` is when the last byte came. */
 export interface Health {
@@ -19,13 +20,14 @@ export interface Message {
 
 const HEARTBEAT_MS = 5_000; // the least that the engine takes
 const SILENCE_MS_MAX = 2.5 * HEARTBEAT_MS;
+const UNSEEN_MS_MAX = 10_000;
 const BACKOFF_MS = 500;
 const BACKOFF_MS_MAX = 15_000;
 const AFTER_END = 204;
 
 /**
  * Reads a run's events until it ended, the engine refuses for good, or `abort` says so; each time resumed after the
- * last id that was heard.
+ * last id that was heard. Pauses while nobody looks.
  */
 export async function followEvents(
   path: string,
@@ -41,6 +43,7 @@ export async function followEvents(
     const stop = () => attempt.abort();
     abort.addEventListener("abort", stop);
     const silence = new Silence(stop);
+    const forgetUnseen = whenUnseen(UNSEEN_MS_MAX, stop);
     try {
       silence.heard();
       const answer = await send(path, { headers: headers(lastId) }, attempt.signal);
@@ -61,7 +64,13 @@ export async function followEvents(
       }
     } finally {
       silence.stop();
+      forgetUnseen();
       abort.removeEventListener("abort", stop);
+    }
+    if (document.hidden) {
+      health.value = { ...health.value, connection: "paused" };
+      await untilSeen(abort);
+      continue;
     }
     health.value = { ...health.value, connection: "stale" };
     await pause(backoff(failures++), abort);

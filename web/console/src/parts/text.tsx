@@ -36,7 +36,7 @@ async function putOnClipboard(text: string): Promise<void> {
 
 export function RunLink({ id, step }: { id: string; step?: string }) {
   return (
-    <a class="mono" href={`/runs/${id}${step ? `?step=${encodeURIComponent(step)}` : ""}`} title={id}>
+    <a class="mono" href={`/runs/${encodeURIComponent(id)}${step ? `?step=${encodeURIComponent(step)}` : ""}`} title={id}>
       {shortId(id)}
     </a>
   );

@@ -61,6 +61,7 @@ function ConnectionState() {
     connecting: "Connecting…",
     live: "Live",
     stale: `Reconnecting… last heard ${ago(state.heardAt)}`,
+    paused: "Paused",
     ended: "Up to date",
     refused: "Not connected",
   }[state.connection];
