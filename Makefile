@@ -56,9 +56,10 @@ bench-peers: ## Measure other engines, installed into .cache/, in turn with ours
 lock: ## Bring deploy/locks up to date with pyproject.toml (LOCK_FLAGS=--upgrade: newest of everything)
 	@.ci/lock.sh
 
-protos: ## Generate runengine_client/pb from protos/
+protos: ## Generate runengine_client/pb and docs/api.md from protos/
 	@.ci/environment.sh test
 	@$(PY) .ci/generate_protos.py
+	@$(PY) .ci/api_reference.py
 
 console: ## Build the web console into the server's package; needs Node
 	@.ci/console.sh

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Checks the wire contract: lint, format, build, no breaking change since the last tag, generated code fresh.
+# Checks the wire contract: lint, format, build, no breaking change since the last tag, what is generated is fresh.
 set -eu
 cd "$(dirname "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
@@ -23,3 +23,4 @@ else
 fi
 
 python .ci/generate_protos.py --check
+python .ci/api_reference.py --check
