@@ -77,6 +77,24 @@ async def test_the_last_payload_is_a_click_away(
     assert not console_errors
 
 
+async def test_a_run_is_started_again(page: Page, engine: EngineProcess, client: RunEngineClient) -> None:
+    """A run's details offer its payload for a new run; the dialog hands the focus back when it closes."""
+    await client.register_workflow(demo())
+    old = await client.start(DEMO, {"brief": "details"})
+    await old.result()
+    other = await client.start(DEMO, {"brief": "a later one"})
+    await other.result()
+    await open_console(page, engine, f"/runs/{old.id}?tab=details")
+    offer = page.get_by_role("button", name="New run with this payload")
+    await offer.click()
+    dialog = page.get_by_role("dialog", name="New run")
+    await expect(dialog.get_by_label("Workflow")).to_be_focused()
+    await expect(dialog.get_by_label("Payload")).to_have_value('{\n  "brief": "details"\n}')
+    await expect(dialog.locator(".plan-sum")).to_have_text("4 reuse")
+    await page.keyboard.press("Escape")
+    await expect(offer).to_be_focused()
+
+
 async def test_the_version_is_the_one_that_was_shown(
     page: Page, engine: EngineProcess, client: RunEngineClient
 ) -> None:

@@ -1,6 +1,6 @@
 // A modal dialog: the browser's own, which keeps the focus inside and closes on Escape.
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { Icon } from "./icons";
 
 interface Props {
@@ -10,12 +10,13 @@ interface Props {
   readonly children: ComponentChildren;
 }
 
-/** Shown while it is rendered. */
+/** Shown while it is rendered; then the focus is where it was before. */
 export function Dialog({ title, onClose, wide = false, children }: Props) {
   const element = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
-    element.current!.showModal();
-    return () => element.current?.close();
+  useLayoutEffect(() => {
+    const dialog = element.current!; // the reference is gone when this ends
+    dialog.showModal();
+    return () => dialog.close();
   }, []);
   return (
     <dialog

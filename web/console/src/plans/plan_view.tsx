@@ -66,7 +66,7 @@ function PlanRow({ step }: { step: PlannedStep }) {
     <li class={`plan-row ${look}`} data-step={step.stepId} data-action={step.action}>
       <Icon name={icon} />
       <span class="visually-hidden">{name}</span>
-      <span class="step-name">{step.stepId}</span>
+      <span class="step-name" title={step.stepId}>{step.stepId}</span>
       <span class="plan-why">
         {REASONS[step.reason] ?? step.reason}
         {step.reason === "downstream" && ` ${named(causes)}`}

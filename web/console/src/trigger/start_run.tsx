@@ -2,24 +2,23 @@
 import { useState } from "preact/hooks";
 import { useShortcuts } from "../keyboard";
 import { Icon } from "../parts/icons";
-import { TriggerDialog } from "./trigger_dialog";
+import { TriggerDialog, type Beginning } from "./trigger_dialog";
 
-interface Props {
-  /** Chosen when the dialog opens; none means the first of the list. */
-  readonly workflowName?: string | undefined;
-  readonly version?: string | undefined;
+interface Props extends Beginning {
+  readonly name?: string;
+  readonly look?: "primary" | "";
 }
 
-export function StartRun({ workflowName, version }: Props) {
+export function StartRun({ name = "New run…", look = "primary", ...beginning }: Props) {
   const [isOpen, setOpen] = useState(false);
   useShortcuts([{ keys: "n", does: "Start a new run", run: () => setOpen(true) }]);
   return (
     <>
-      <button class="button primary" type="button" onClick={() => setOpen(true)}>
+      <button class={`button ${look}`} type="button" onClick={() => setOpen(true)}>
         <Icon name="plus" />
-        New run…
+        {name}
       </button>
-      {isOpen && <TriggerDialog workflowName={workflowName} version={version} onClose={() => setOpen(false)} />}
+      {isOpen && <TriggerDialog {...beginning} onClose={() => setOpen(false)} />}
     </>
   );
 }

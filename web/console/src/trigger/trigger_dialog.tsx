@@ -1,24 +1,34 @@
 // Starts a run: of which workflow, in which version, and then the form for that one.
-import { useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { JsonObject } from "../api/types";
 import { getWorkflow, listWorkflows } from "../api/workflows";
 import { usePolled } from "../live/poll";
 import { Dialog } from "../parts/dialog";
 import { Empty, ErrorBox, Loading } from "../parts/feedback";
 import { TriggerForm } from "./trigger_form";
 
-interface Props {
+/** What is chosen and written when the dialog opens. */
+export interface Beginning {
+  /** None means the first of the list. */
   readonly workflowName?: string | undefined;
+  /** None means the newest. */
   readonly version?: string | undefined;
+  readonly payload?: JsonObject | undefined;
+}
+
+interface Props extends Beginning {
   readonly onClose: () => void;
 }
 
-export function TriggerDialog({ workflowName = "", version = "", onClose }: Props) {
+export function TriggerDialog({ workflowName = "", version = "", payload, onClose }: Props) {
   const listed = usePolled("workflow names", 0, (abort) => listWorkflows({ pageSize: 500 }, abort));
   const [chosen, choose] = useState({ name: workflowName, version });
   const known = listed.value.value?.workflows.map((each) => each.workflowName) ?? [];
   const name = chosen.name || known[0] || "";
   const names = name === "" || known.includes(name) ? known : [name, ...known];
   const { value, error } = listed.value;
+  const first = useRef<HTMLSelectElement>(null);
+  useEffect(() => first.current?.focus(), [name !== ""]);
   return (
     <Dialog title="New run" wide onClose={onClose}>
       {error && <ErrorBox error={error} again={listed.again} />}
@@ -33,7 +43,7 @@ export function TriggerDialog({ workflowName = "", version = "", onClose }: Prop
           <div class="trigger-choice">
             <label class="field">
               Workflow
-              <select value={name} onChange={(event) => choose({ name: event.currentTarget.value, version: "" })}>
+              <select ref={first} value={name} onChange={(event) => choose({ name: event.currentTarget.value, version: "" })}>
                 {names.map((each) => (
                   <option key={each} value={each}>
                     {each}
@@ -51,17 +61,30 @@ export function TriggerDialog({ workflowName = "", version = "", onClose }: Prop
               />
             </label>
           </div>
-          <ForWorkflow key={`${name} ${chosen.version}`} name={name} version={chosen.version} onClose={onClose} />
+          <ForWorkflow
+            key={`${name} ${chosen.version}`}
+            name={name}
+            version={chosen.version}
+            payload={name === workflowName ? payload : undefined}
+            onClose={onClose}
+          />
         </>
       )}
     </Dialog>
   );
 }
 
-function ForWorkflow({ name, version, onClose }: { name: string; version: string; onClose: () => void }) {
+interface ForWorkflowProps {
+  readonly name: string;
+  readonly version: string;
+  readonly payload: JsonObject | undefined;
+  readonly onClose: () => void;
+}
+
+function ForWorkflow({ name, version, payload, onClose }: ForWorkflowProps) {
   const found = usePolled(`${name} ${version}`, 0, (abort) => getWorkflow(name, version || undefined, abort));
   const { value, error } = found.value;
   if (error) return <ErrorBox error={error} again={found.again} />;
   if (value === null) return <Loading />;
-  return <TriggerForm workflow={value} onClose={onClose} />;
+  return <TriggerForm workflow={value} payload={payload} onClose={onClose} />;
 }

@@ -12,15 +12,22 @@ import { readLabels } from "./labels";
 
 const MODES = [["", "use what is cached"], ...CACHE_MODES] as const;
 
-export function TriggerForm({ workflow, onClose }: { workflow: Workflow; onClose: () => void }) {
-  const [begun] = useState(() => written(example({ type: "object", ...workflow.triggerSchema })));
+interface Props {
+  readonly workflow: Workflow;
+  /** To begin with; without it the members that the schema demands. */
+  readonly payload: JsonObject | undefined;
+  readonly onClose: () => void;
+}
+
+export function TriggerForm({ workflow, payload: given, onClose }: Props) {
+  const [begun] = useState(() => written(given ?? example({ type: "object", ...workflow.triggerSchema })));
   const [text, setText] = useState(begun);
   const [labelText, setLabelText] = useState("");
   const [cacheMode, setCacheMode] = useState("");
   const payload = readObject(text);
   const labels = readLabels(labelText);
   // Nobody has written yet what the payload has to have.
-  const isUnwritten = text === begun && begun !== "{}";
+  const isUnwritten = given === undefined && text === begun && begun !== "{}";
   const request: JsonObject | null =
     isUnwritten || payload instanceof Error || labels instanceof Error
       ? null

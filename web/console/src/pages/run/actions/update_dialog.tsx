@@ -1,5 +1,5 @@
 // Changes a completed run: which change, with what payload, and what that would execute.
-import { useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { updateRun } from "../../../api/runs";
 import type { JsonObject, Run, Workflow } from "../../../api/types";
 import { getWorkflow } from "../../../api/workflows";
@@ -37,10 +37,12 @@ function UpdateForm({ run, workflow, onClose }: { run: Run; workflow: Workflow; 
   const request: JsonObject | null =
     payload instanceof Error ? null : { changeRequest: { type, payload }, ...(cacheMode && { cacheMode }) };
   const planning = usePlanning(request, (asked, abort) => updateRun(run.id, asked, abort));
+  const changes = useRef<HTMLFieldSetElement>(null);
+  useEffect(() => changes.current?.querySelector<HTMLInputElement>("input:checked")?.focus(), []);
   if (rules.length === 0) return <Empty title="This workflow declares no changes" />;
   return (
     <form class="plan-form" onSubmit={planning.submit}>
-      <fieldset class="changes">
+      <fieldset class="changes" ref={changes}>
         <legend>Change</legend>
         {rules.map(([name, rule]) => (
           <label key={name} class={name === type ? "change chosen" : "change"}>

@@ -1,6 +1,7 @@
 // What the run was asked to do, and by whom.
 import { moment } from "../../../format";
 import { Copy, JsonView, RunLink } from "../../../parts/text";
+import { StartRun } from "../../../trigger/start_run";
 import type { TabProps } from "./tab";
 
 export function DetailsTab({ model }: TabProps) {
@@ -41,6 +42,9 @@ export function DetailsTab({ model }: TabProps) {
         )}
         <h3>Payload that counts</h3>
         <JsonView value={run.triggerPayload} label="payload" />
+        {run.triggerPayload && (
+          <StartRun name="New run with this payload…" look="" workflowName={run.workflowName} payload={run.triggerPayload} />
+        )}
       </div>
     </div>
   );
