@@ -1,6 +1,6 @@
 // Shows a layered graph that can be scrolled, dragged and zoomed; what a node looks like is the caller's.
 import type { ComponentChildren } from "preact";
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { useShortcuts } from "../keyboard";
 import { Loading } from "../parts/feedback";
 import { Icon } from "../parts/icons";
@@ -17,7 +17,7 @@ interface Props {
 
 const ZOOM_STEP = 1.2;
 const ZOOM_MIN = 0.15;
-const ZOOM_FIRST_MIN = 0.65; // below, titles are hard to read
+const ZOOM_FIRST_MIN = 0.62; // below, titles are hard to read
 const ZOOM_MAX = 2;
 
 export function GraphView({ nodes, label, selected, renderNode, edgeClass }: Props) {
@@ -33,6 +33,7 @@ export function GraphView({ nodes, label, selected, renderNode, edgeClass }: Pro
     };
   }, [nodes]);
 
+  const drag = useMemo(() => dragging(area), []);
   const fit = () => setZoom(fitting(layout, area.current));
   const zoomBy = (factor: number) => setZoom((before) => Math.max(ZOOM_MIN, Math.min(ZOOM_MAX, before * factor)));
   useLayoutEffect(() => {
@@ -52,7 +53,7 @@ export function GraphView({ nodes, label, selected, renderNode, edgeClass }: Pro
   if (layout === null) return <Loading />;
   return (
     <div class="graph">
-      <div class="graph-area" ref={area} role="group" aria-label={label} {...dragging(area)} onWheel={wheel(zoomBy)}>
+      <div class="graph-area" ref={area} role="group" aria-label={label} {...drag} onWheel={wheel(zoomBy)}>
         <div
           class="graph-space"
           style={{ width: `${layout.width * zoom}px`, height: `${layout.height * zoom}px` }}
