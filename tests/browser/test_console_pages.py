@@ -63,6 +63,13 @@ async def test_a_workflow_shows_what_a_change_reaches(
     await node(page, "music").click()
     await expect(drawer(page).get_by_label("input selector", exact=True)).to_contain_text("steps.plan.output")
     assert page.url == f"{engine.http_url}/workflows/demo?change=music.update&step=music"
+    await page.keyboard.press("j")
+    await expect(drawer(page).get_by_role("heading", name="intro")).to_be_visible()
+    await page.keyboard.press("k")
+    await page.keyboard.press("k")
+    await expect(drawer(page).get_by_role("heading", name="plan")).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(drawer(page)).to_have_count(0)
     await page.get_by_role("link", name="Its runs").click()
     await expect(page).to_have_url(f"{engine.http_url}/runs?workflow=demo")
     assert not console_errors

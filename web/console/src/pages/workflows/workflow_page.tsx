@@ -35,7 +35,16 @@ function Shown({ workflow }: { workflow: Workflow }) {
   const [step, change] = [query.get("step"), query.get("change")];
   const reach = useMemo(() => reached(workflow, change), [workflow, change]);
   const select = (stepId: string | null) => setQuery({ step: stepId });
-  useShortcuts([{ keys: "Escape", does: "Close the step", run: () => select(null) }]);
+  const move = (by: number) => {
+    const at = workflow.steps.findIndex((each) => each.stepId === step);
+    const to = workflow.steps[Math.max(0, Math.min(workflow.steps.length - 1, at + by))];
+    if (to !== undefined) select(to.stepId);
+  };
+  useShortcuts([
+    { keys: "j", does: "Next step", run: () => move(1) },
+    { keys: "k", does: "Previous step", run: () => move(-1) },
+    { keys: "Escape", does: "Close the step", run: () => select(null) },
+  ]);
   const definition = workflow.steps.find((each) => each.stepId === step);
   return (
     <div class="run-page workflow-page">

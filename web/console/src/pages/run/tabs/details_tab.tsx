@@ -8,7 +8,7 @@ export function DetailsTab({ model }: TabProps) {
   const run = model.run.value!;
   const rows: [string, preact.ComponentChildren][] = [
     ["Run", <Identity id={run.id} />],
-    ["Workflow", `${run.workflowName} ${run.workflowVersion}`],
+    ["Workflow", <WorkflowLink name={run.workflowName} version={run.workflowVersion} />],
     ["Trigger", run.triggerType],
     ["Base run", run.baseRunId && <RunLink id={run.baseRunId} />],
     ["First run", run.rootRunId !== run.id && <RunLink id={run.rootRunId} />],
@@ -47,6 +47,14 @@ export function DetailsTab({ model }: TabProps) {
         )}
       </div>
     </div>
+  );
+}
+
+function WorkflowLink({ name, version }: { name: string; version: string }) {
+  return (
+    <a href={`/workflows/${encodeURIComponent(name)}?version=${encodeURIComponent(version)}`}>
+      {name} {version}
+    </a>
   );
 }
 
