@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what tests of pages need, as far as this machine lets it: Chromium by apt-get where there is none (as root
-# only), Node 20 or newer into .tools/node where there is none (a locked wheel), and the npm packages of every page with
-# a lock. Best effort, bounded in time: ends with 0, and what is missing afterwards shows as skipped tests.
+# only), Node 20 or newer into .tools/node where there is none (a locked wheel), and the npm packages of every page and
+# example with a lock. Best effort, bounded in time: ends with 0, and what is missing afterwards shows as skipped tests.
 # Put .tools/node/bin first into the PATH of what comes after.
 set -u
 cd "$(dirname "$0")/.."
@@ -44,7 +44,7 @@ if ! has_node; then
 fi
 
 if has_node; then
-    for lock in web/*/package-lock.json; do
+    for lock in web/*/package-lock.json examples/*/package-lock.json; do
         [ -f "$lock" ] || continue
         page=$(dirname "$lock")
         # npm keeps a copy of the lock with what it installed; older than ours, it is of another time.
