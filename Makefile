@@ -8,7 +8,7 @@ OPS_ADDRESS ?= 127.0.0.1:3002
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check test-unit test-integration test-e2e test-browser test-fault bench bench-peers lock protos console verify clean
+.PHONY: help demo dev test check test-unit test-integration test-e2e test-browser test-fault bench bench-peers lock protos docs console verify clean
 MAKEFLAGS += --no-print-directory
 
 help: ## List the targets
@@ -60,6 +60,9 @@ protos: ## Generate runengine_client/pb and docs/api.md from protos/
 	@.ci/environment.sh test
 	@$(PY) .ci/generate_protos.py
 	@$(PY) .ci/api_reference.py
+
+docs: ## Build the documentation site into build/site; broken links fail
+	@.ci/docs.sh
 
 console: ## Build the web console into the server's package; needs Node
 	@.ci/console.sh
