@@ -11,6 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from runengine_server.http.errors import plain_error
+
 PAGES: Final = ("/", "/runs", "/runs/{id}", "/queue", "/workflows", "/workflows/{name}")
 """The addresses of the console, as in web/console/src/app.tsx."""
 
@@ -54,7 +56,9 @@ def console_routes() -> list[Route]:
     async def asset(request: Request) -> Response:
         found = built.get(f"assets/{request.path_params['name']}")
         if found is None:
-            return Response(status_code=404, headers={"cache-control": "no-store"})
+            missing = plain_error("PATH_NOT_FOUND", f"there is nothing at {request.url.path}", 404)
+            missing.headers["cache-control"] = "no-store"  # the next build may have it
+            return missing
         return _response(request, found, {"cache-control": _IMMUTABLE})  # another content has another name
 
     return [*(Route(path, page) for path in PAGES), Route("/assets/{name}", asset)]
