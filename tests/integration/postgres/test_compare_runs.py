@@ -97,8 +97,8 @@ async def test_inputs_beyond_the_bound_are_judged_by_the_graph(world: World, mon
 async def test_large_workflows_fit_into_a_message(world: World) -> None:
     """Of ten thousand steps the unchanged ones lose their details or rows, and those that differ keep theirs."""
     left = await world.create(wide(10_000))
-    right = await world.create(wide(10_000))
     (lease, *_) = await world.lease(1)
+    right = await world.create(wide(10_000))
     await world.complete(world.executed(lease), capacity=0)
     found = await compared(world, left, right)
     assert sum(map(module._diff_bytes, found.steps)) <= MESSAGE_BYTES_MAX
