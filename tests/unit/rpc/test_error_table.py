@@ -38,7 +38,7 @@ def test_the_table_has_the_reasons_of_the_proto() -> None:
 
 
 def test_every_error_class_has_a_code_of_its_own() -> None:
-    """No class of the tree is missing, and the codes of classes and reasons are the same, but for what is never said."""
+    """No class of the tree is missing; codes of classes and reasons are the same, but for what is never said."""
     assert {errors.RunEngineError, *errors.RunEngineError.__subclasses__()} == CODE_BY_CLASS.keys()
     assert set(CODE_BY_CLASS.values()) | {StatusCode.UNIMPLEMENTED} == set(CODE_BY_REASON.values())
     assert len(set(CODE_BY_CLASS.values())) == len(CODE_BY_CLASS)
