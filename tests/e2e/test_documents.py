@@ -1,7 +1,6 @@
-"""Every command of the quickstart and of the troubleshooting page works as it is printed."""
+"""Every command of the pages for a first day (quickstart, troubleshooting, operations) works as it is printed."""
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,25 +10,13 @@ from typing import Any
 
 import pytest
 
+from ..support.documents import blocks, shape
 from ..support.http_ports import ports_of
-from ..support.processes import REPOSITORY, ManagedProcess, clean_environment
+from ..support.processes import ManagedProcess, clean_environment
 
 pytest.importorskip("av", reason="the campaign extra is not installed")
 
 BLOCK_S_MAX = 120
-DOCS = REPOSITORY / "docs"
-
-
-def blocks(document: str, language: str = "sh") -> list[str]:
-    """The document's blocks of a language, those inside lists too, without their indentation."""
-    text = (DOCS / document).read_text()
-    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL)
-    return [re.sub(rf"^{indent}", "", block, flags=re.MULTILINE) for indent, block in found]
-
-
-def shape(value: object) -> object:
-    """What kind of JSON it is: the type of each member, at any depth."""
-    return {key: shape(each) for key, each in value.items()} if isinstance(value, dict) else type(value)
 
 
 def has_shape(printed: dict[str, Any], answer: dict[str, Any]) -> bool:
@@ -77,9 +64,9 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
 
 def test_quickstart(shell: Shell) -> None:
     """The quickstart's commands, in their order, answer as printed there."""
-    source, trigger, status, events, update, artifacts, cancel, health = blocks("quickstart.md")
+    source, trigger, status, events, update, artifacts, cancel, health = blocks("docs/quickstart.md", "sh")
     shell.bash(source)
-    answers = [json.loads(block) for block in blocks("quickstart.md", "json")]
+    answers = [json.loads(block) for block in blocks("docs/quickstart.md", "json")]
     started = json.loads(shell.bash(trigger))
     assert started == answers[0] | {"runId": started["runId"]}
     shell.run_id = started["runId"]
@@ -104,6 +91,20 @@ def test_troubleshooting(shell: Shell) -> None:
     """Every command of the troubleshooting page works on a server that is well."""
     assert shell.run_id, "the quickstart comes first"
     shell.environment["RUNENGINE_ANONYMOUS"] = "true"  # as the page says for `make dev`
-    for block in blocks("troubleshooting.md"):
+    for block in blocks("docs/troubleshooting.md", "sh"):
         told = shell.bash(block)
         assert told.strip()
+
+
+def test_operations(shell: Shell) -> None:
+    """The commands of the page on operations answer, the queue as it is printed there but for what stands for more."""
+    (script,) = blocks("docs/operations.md", "bash")
+    (printed,) = (json.loads(block) for block in blocks("docs/operations.md", "json"))
+    told = shell.bash(script)
+    assert "run_engine_cache_hit_rate" in told
+    queue, _ = json.JSONDecoder().raw_decode(told)
+    assert has_shape({name: each for name, each in printed.items() if name not in ("total", "skills")}, queue)
+    assert queue.keys() == printed.keys()
+    for depths in (printed["total"], printed["skills"][0]["depths"]):
+        del depths["…"]
+        assert has_shape(depths, queue["total"])
