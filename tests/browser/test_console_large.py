@@ -66,3 +66,26 @@ async def test_ten_thousand_steps(
     assert not console_errors
     await client.cancel(run.id, "seen enough")
     await expect(page.locator(".run-head .pill")).to_have_text("cancelled")
+
+
+def every_pair(name: str, first: int, second: int) -> workflow_pb2.Workflow:
+    """Steps of which each waits for all before it, or, with a second number, for all of the first rank."""
+    builder = WorkflowBuilder(name, version="1.0.0")
+    for number in range(first + second):
+        needs = range(number) if not second else range(first) if number >= first else ()
+        builder.step(f"s{number}", skill="t.echo", needs=[f"s{each}" for each in needs], input={"number": number})
+    return builder.build()
+
+
+@pytest.mark.parametrize(("first", "second"), [(60, 0), (40, 40)])
+async def test_dense_graphs(
+    page: Page, engine: EngineProcess, client: RunEngineClient, console_errors: list[str], first: int, second: int
+) -> None:
+    """Graphs that take a layout library half a minute come at once, without what they imply, or in columns."""
+    await client.register_workflow(every_pair(f"dense_{first}_{second}", first, second))
+    await page.add_init_script(f"({_NOTE_LONG_TASKS})()")
+    await open_console(page, engine, f"/workflows/dense_{first}_{second}")
+    await expect(page.locator(".node")).to_have_count(first + second)
+    await expect(page.locator("path.edge")).to_have_count(first * second if second else first - 1)
+    assert await page.evaluate("window.longest") < TASK_MS_MAX
+    assert not console_errors

@@ -1,9 +1,7 @@
 // Where the nodes of a graph lie: layered, left to right. The library comes when the first graph is shown.
+import { ranksOf, withoutImplied, type GraphNode } from "./order";
 
-export interface GraphNode {
-  readonly id: string;
-  readonly dependsOn: readonly string[];
-}
+export type { GraphNode } from "./order";
 
 export interface Placed {
   readonly id: string;
@@ -24,64 +22,87 @@ export interface Layout {
   readonly edges: readonly PlacedEdge[];
 }
 
-export const NODE_WIDTH = 254;
-export const NODE_HEIGHT = 58;
-const MARGIN = 28;
-const HEAVY = 8;
-
-/** Places at most a few hundred nodes; more are folded into groups before. */
-export async function layOut(nodes: readonly GraphNode[]): Promise<Layout> {
-  const { Graph, layout } = await import("@dagrejs/dagre");
-  const graph = new Graph();
-  graph.setGraph({ rankdir: "LR", nodesep: 18, ranksep: 40, marginx: MARGIN, marginy: MARGIN });
-  const ranks = ranksOf(nodes);
-  for (const node of nodes) graph.setNode(node.id, { width: NODE_WIDTH, height: NODE_HEIGHT });
-  for (const node of nodes) {
-    for (const dependency of node.dependsOn) {
-      // Heavy edges stay short: a step lies right of the last that it waits for, not next to what waits for it.
-      const weight = ranks.get(node.id) === ranks.get(dependency)! + 1 ? HEAVY : 1;
-      if (graph.hasNode(dependency)) graph.setEdge(dependency, node.id, { weight });
-    }
-  }
-  layout(graph);
-  const { width = 0, height = 0 } = graph.graph() as { width?: number; height?: number };
-  return {
-    width,
-    height,
-    nodes: nodes.map(({ id }) => {
-      const { x, y } = graph.node(id) as { x: number; y: number };
-      return { id, x: x - NODE_WIDTH / 2, y: y - NODE_HEIGHT / 2 };
-    }),
-    edges: graph.edges().map((edge) => {
-      const { points } = graph.edge(edge) as { points: Point[] };
-      return { from: edge.v, to: edge.w, path: smooth([exit(graph.node(edge.v)), ...points.slice(1, -1), entry(graph.node(edge.w))]) };
-    }),
-  };
-}
-
 interface Point {
   readonly x: number;
   readonly y: number;
 }
 
-/** How many edges the longest way from a beginning to each node has. */
-function ranksOf(nodes: readonly GraphNode[]): ReadonlyMap<string, number> {
-  const byId = new Map(nodes.map((node) => [node.id, node]));
-  const ranks = new Map<string, number>();
-  const visit = (node: GraphNode): number => {
-    const known = ranks.get(node.id);
-    if (known !== undefined) return known;
-    const before = node.dependsOn.map((id) => byId.get(id)).filter((each) => each !== undefined);
-    const rank = before.reduce((most, each) => Math.max(most, visit(each) + 1), 0);
-    ranks.set(node.id, rank);
-    return rank;
-  };
-  nodes.forEach(visit);
-  return ranks;
+export const NODE_WIDTH = 254;
+export const NODE_HEIGHT = 58;
+const MARGIN = 28;
+const GAP = 18;
+const RANK_GAP = 40;
+const HEAVY = 8;
+
+/** The library takes a second for that many layers that edges cross, all in all; twice as many take five. */
+const CROSSED_MAX = 600;
+
+/** Places at most a few hundred nodes; more are folded into groups before. A graph too dense to untangle loses edges
+ * that others imply, and if that is not enough, its nodes stand in plain columns. */
+export async function layOut(nodes: readonly GraphNode[]): Promise<Layout> {
+  const ranks = ranksOf(nodes);
+  if (crossed(nodes, ranks) <= CROSSED_MAX) return untangled(nodes, ranks);
+  const sparse = withoutImplied(nodes);
+  return crossed(sparse, ranks) <= CROSSED_MAX ? untangled(sparse, ranks) : inColumns(sparse, ranks);
 }
 
-const exit = (node: Point): Point => ({ x: node.x + NODE_WIDTH / 2, y: node.y });
-const entry = (node: Point): Point => ({ x: node.x - NODE_WIDTH / 2, y: node.y });
+type Ranks = ReadonlyMap<string, number>;
+
+function crossed(nodes: readonly GraphNode[], ranks: Ranks): number {
+  return nodes.reduce(
+    (sum, { id, dependsOn }) => sum + dependsOn.reduce((part, each) => part + ranks.get(id)! - (ranks.get(each) ?? 0), 0),
+    0,
+  );
+}
+
+async function untangled(nodes: readonly GraphNode[], ranks: Ranks): Promise<Layout> {
+  const { Graph, layout } = await import("@dagrejs/dagre");
+  const graph = new Graph();
+  graph.setGraph({ rankdir: "LR", nodesep: GAP, ranksep: RANK_GAP, marginx: MARGIN, marginy: MARGIN });
+  for (const node of nodes) graph.setNode(node.id, { width: NODE_WIDTH, height: NODE_HEIGHT });
+  for (const { id, dependsOn } of nodes) {
+    for (const dependency of dependsOn.filter((each) => graph.hasNode(each))) {
+      // Heavy edges stay short: a step lies right of the last that it waits for, not next to what waits for it.
+      graph.setEdge(dependency, id, { weight: ranks.get(id) === ranks.get(dependency)! + 1 ? HEAVY : 1 });
+    }
+  }
+  layout(graph);
+  const { width = 0, height = 0 } = graph.graph() as { width?: number; height?: number };
+  const middles = new Map(nodes.map(({ id }) => [id, graph.node(id) as Point]));
+  const edges = graph.edges().map((edge) => {
+    const { points } = graph.edge(edge) as { points: Point[] };
+    return placedEdge(edge.v, edge.w, middles, points.slice(1, -1));
+  });
+  return { width, height, nodes: placedNodes(middles), edges };
+}
+
+function inColumns(nodes: readonly GraphNode[], ranks: Ranks): Layout {
+  const columns = Map.groupBy(nodes, ({ id }) => ranks.get(id)!);
+  const tallest = Math.max(...[...columns.values()].map((column) => column.length));
+  const height = 2 * MARGIN + tallest * (NODE_HEIGHT + GAP);
+  const middles = new Map<string, Point>();
+  for (const [rank, column] of columns) {
+    const top = (height - column.length * (NODE_HEIGHT + GAP)) / 2;
+    for (const [index, { id }] of column.entries()) {
+      const x = MARGIN + NODE_WIDTH / 2 + rank * (NODE_WIDTH + 4 * RANK_GAP);
+      middles.set(id, { x, y: top + (index + 0.5) * (NODE_HEIGHT + GAP) });
+    }
+  }
+  const edges = nodes.flatMap(({ id, dependsOn }) => dependsOn.map((each) => placedEdge(each, id, middles, [])));
+  const width = 2 * MARGIN + columns.size * (NODE_WIDTH + 4 * RANK_GAP) - 4 * RANK_GAP;
+  return { width, height, nodes: placedNodes(middles), edges };
+}
+
+function placedNodes(middles: ReadonlyMap<string, Point>): readonly Placed[] {
+  return [...middles].map(([id, { x, y }]) => ({ id, x: x - NODE_WIDTH / 2, y: y - NODE_HEIGHT / 2 }));
+}
+
+function placedEdge(from: string, to: string, middles: ReadonlyMap<string, Point>, between: readonly Point[]): PlacedEdge {
+  const [begin, end] = [middles.get(from)!, middles.get(to)!];
+  const first = { x: begin.x + NODE_WIDTH / 2, y: begin.y };
+  const last = { x: end.x - NODE_WIDTH / 2, y: end.y };
+  return { from, to, path: smooth([first, ...between, last]) };
+}
 
 /** A line through the points that leaves and arrives level. */
 function smooth(points: readonly Point[]): string {
