@@ -1,8 +1,10 @@
 """The Node example for real: its skills take part over HTTP, its service calls the engine, and nothing is lost."""
 
 import json
+import os
 import re
 import shutil
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
@@ -16,6 +18,7 @@ from runengine_client import RunHandle
 from runengine_client.states import OutputSource, RunStatus
 from runengine_server.adapters.embedded.port import free_port
 
+from ..support.documents import blocks
 from ..support.engine_process import EngineProcess, EngineSettings
 from ..support.processes import REPOSITORY, ManagedProcess, wait_until
 
@@ -122,6 +125,26 @@ async def test_the_service_builds_and_updates(engines: Engines, skills: NodeSkil
         re.sub(r"^run \S+", "run", line) for line in promised[0].splitlines()
     ]
     assert skills.started() == {"node.slogan": 1, "node.jingle": 2}
+
+
+def test_commands_of_the_readme(stack: Any, fresh_database_url: str, tmp_path: Path) -> None:
+    """The README's commands, in their order: skills, an engine that calls them, and a service whose runs complete."""
+    skills, server, service = blocks("examples/node-skill-runner/README.md", "bash")
+    port = str(free_port())
+    addresses = {f"RUNENGINE_{name}_ADDRESS": "127.0.0.1:0" for name in ("GRPC", "HTTP", "OPS")}
+    environment = {"DATABASE_URL": fresh_database_url, "REDIS_URL": stack.redis_url, **addresses}
+    environment |= {"RUNENGINE_ANONYMOUS": "true", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    def running(name: str, script: str) -> ManagedProcess:
+        command = ["bash", "-euc", script.replace("7005", port).replace("TOKEN=…", "TOKEN=any")]
+        return ManagedProcess(command, log_path=tmp_path / f"{name}.log", environment=environment)
+
+    with running("skills", skills) as runner, running("server", server) as engine:
+        runner.wait_for_line("skills listening on ")
+        url = engine.wait_for_line("HTTP and console on ")
+        with running("service", service.replace("http://127.0.0.1:3001", url)) as campaign:
+            assert campaign.wait(timeout_s=60) == 0, campaign.log
+            assert "compose_jingle: completed (executed)" in campaign.log
 
 
 async def test_an_engine_dies_between_202_and_callback(
