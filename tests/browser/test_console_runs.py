@@ -2,8 +2,9 @@
 
 import re
 
+import anyio
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from runengine_client import RunEngineClient
 
@@ -85,6 +86,27 @@ async def test_keys_suffice(page: Page, engine: EngineProcess, made: dict[str, s
     await expect(focused).to_have_attribute("data-run", made["update"])
     await page.keyboard.press("Enter")
     await expect(page).to_have_url(f"{engine.http_url}/runs/{made['update']}")
+
+
+async def test_what_is_typed_outlasts_what_arrives(page: Page, engine: EngineProcess, made: dict[str, str]) -> None:
+    """A filter that is not finished stays as it is typed when the names of the workflows arrive late."""
+    typed = anyio.Event()
+
+    async def answer_late(route: Route) -> None:
+        await typed.wait()
+        await route.continue_()
+
+    await page.route("**/api/v1/workflows?*", answer_late)
+    await open_console(page, engine, "/runs")
+    labels = page.get_by_label("Labels")
+    await labels.press_sequentially("team=")
+    typed.set()
+    await expect(page.get_by_label("Workflow").locator("option")).not_to_have_count(1)
+    await labels.press_sequentially("growth")
+    await expect(labels).to_have_value("team=growth")
+    await labels.press("Enter")
+    await expect(page.locator(ROWS).filter(has_text=made["update"][:8])).to_have_count(0)
+    await expect(page.locator(ROWS).filter(has_text=made["first"][:8])).to_have_count(1)
 
 
 async def test_older_runs_are_a_page_away(page: Page, engine: EngineProcess, client: RunEngineClient) -> None:

@@ -47,6 +47,8 @@ async def test_a_run_starts_as_planned(
     await expect(start).to_be_disabled()
     await dialog.get_by_label("Labels").fill("team=growth made=console")
     await expect(dialog.locator(".plan-sum")).to_contain_text("execute")
+    await page.mouse.click(5, 5)
+    await expect(payload).to_have_value('{"brief": "from the console"}')
     assert [run.id async for run in client.list_runs(labels={"made": "console"})] == []
 
     await start.click()

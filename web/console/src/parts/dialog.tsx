@@ -6,6 +6,7 @@ import { Icon } from "./icons";
 interface Props {
   readonly title: string;
   readonly onClose: () => void;
+  /** Room for a form; a click beside it does not close it, so that nothing written is lost. */
   readonly wide?: boolean;
   readonly children: ComponentChildren;
 }
@@ -27,7 +28,7 @@ export function Dialog({ title, onClose, wide = false, children }: Props) {
         event.preventDefault();
         onClose();
       }}
-      onClick={(event) => event.target === element.current && onClose()}
+      onPointerDown={(event) => !wide && event.target === element.current && onClose()}
     >
       <div class="dialog-body">
         <header>

@@ -4,6 +4,7 @@ import type { JsonObject } from "../api/types";
 import { getWorkflow, listWorkflows } from "../api/workflows";
 import { usePolled } from "../live/poll";
 import { Dialog } from "../parts/dialog";
+import { DraftInput } from "../parts/draft_input";
 import { Empty, ErrorBox, Loading } from "../parts/feedback";
 import { TriggerForm } from "./trigger_form";
 
@@ -53,11 +54,10 @@ export function TriggerDialog({ workflowName = "", version = "", payload, onClos
             </label>
             <label class="field">
               Version
-              <input
+              <DraftInput
                 value={chosen.version}
                 placeholder="newest"
-                spellcheck={false}
-                onChange={(event) => choose({ name, version: event.currentTarget.value.trim() })}
+                onCommit={(version) => choose({ name, version })}
               />
             </label>
           </div>

@@ -10,6 +10,9 @@ import { PlanActions, PlanArea } from "../plans/plan_area";
 import { usePlanning } from "../plans/planning";
 import { readLabels } from "./labels";
 
+/** What `example` writes where somebody has to fill in something. */
+const BLANK = /: (""|null)/;
+
 const MODES = [["", "use what is cached"], ...CACHE_MODES] as const;
 
 interface Props {
@@ -26,8 +29,7 @@ export function TriggerForm({ workflow, payload: given, onClose }: Props) {
   const [cacheMode, setCacheMode] = useState("");
   const payload = readObject(text);
   const labels = readLabels(labelText);
-  // Nobody has written yet what the payload has to have.
-  const isUnwritten = given === undefined && text === begun && begun !== "{}";
+  const isUnwritten = text === begun && BLANK.test(begun);
   const request: JsonObject | null =
     isUnwritten || payload instanceof Error || labels instanceof Error
       ? null

@@ -3,6 +3,7 @@ import { useRef } from "preact/hooks";
 import { listWorkflows } from "../../api/workflows";
 import { useShortcuts } from "../../keyboard";
 import { usePolled } from "../../live/poll";
+import { DraftInput } from "../../parts/draft_input";
 import { Icon } from "../../parts/icons";
 import { place, setQuery } from "../../router";
 import { FILTERS, isFiltered, SPANS, STATUSES, statusesOf, TRIGGERS } from "./filters";
@@ -47,12 +48,12 @@ export function FilterBar() {
       </Choice>
       <div class="search">
         <Icon name="search" />
-        <input
-          ref={labels}
-          aria-label="Labels, written key=value"
+        <DraftInput
+          input={labels}
+          label="Labels, written key=value"
           placeholder="label=value"
           value={address.get("labels") ?? ""}
-          onChange={(event) => set("labels", event.currentTarget.value.trim() || null)}
+          onCommit={(text) => set("labels", text || null)}
         />
       </div>
       {isFiltered(address) && (
