@@ -12,9 +12,6 @@ from runengine_server.config import Settings
 from . import source
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-DOCUMENTS = sorted(
-    [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md"), *(REPOSITORY / "examples").rglob("*.md")]
-)
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 REQUIREMENTS = [
     *PROJECT["dependencies"],
@@ -55,13 +52,6 @@ def test_every_dependency_has_a_reason() -> None:
     text = (REPOSITORY / "docs" / "dependencies.md").read_text().partition("## Web console")[0]
     documented = re.findall(r"^\| ([a-z0-9-]+) \| \S", text, re.MULTILINE)
     assert sorted(name for name in documented if name != "package") == sorted(map(name_of, REQUIREMENTS))
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
-def test_links_lead_somewhere(document: Path) -> None:
-    """A relative link of a document names a file or folder that exists."""
-    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text())
-    assert [link for link in links if not (document.parent / link).exists()] == []
 
 
 def test_architecture_names_files_that_exist() -> None:
