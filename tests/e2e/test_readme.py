@@ -97,7 +97,8 @@ def free_port() -> int:
 
 def test_every_block_is_known() -> None:
     """No block of the README goes untested: a new one belongs to one of the tests below."""
-    shell = [*blocks("sh", "make "), block("sh", "intro.update"), block("sh", "grpcurl"), block("sh", "hello.yaml")]
+    tested = ("curl -sS", "intro.update", "grpcurl", "hello.yaml")
+    shell = [*blocks("sh", "make "), *(block("sh", containing) for containing in tested)]
     assert sorted(blocks("sh")) == sorted(shell)
     assert len(blocks("python")) == 2
     assert len(blocks("yaml")) == 1
@@ -117,6 +118,14 @@ def test_make_targets() -> None:
             check=True,
         )
         assert command in planned.stdout
+
+
+def test_curl(development: Development) -> None:
+    """The commands of curl start a run, follow it to its end, and change it as the README says."""
+    told = development.bash(block("sh", "curl -sS"))
+    assert "event: end" in told
+    assert '"status":"completed"' in told
+    assert "Update run queued - 4 steps will be re-executed" in told
 
 
 def test_quick_tour(development: Development) -> None:
