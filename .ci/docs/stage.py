@@ -1,7 +1,7 @@
 """Lays out what the site is built from in build/site-source: the documents, and a page for each file they link to.
 
 Paths stay those of the repository, so links that work there work on the site, too. Only links to source files and to
-folders are turned: to a page that shows the file, and to the folder's README.md.
+folders are turned: to a page that shows the file, and to the folder's README.md, which is a list where there is none.
 """
 
 import os
@@ -54,7 +54,8 @@ def stage_document(path: str, files: set[str]) -> set[str]:
 
     def turn(found: re.Match[str]) -> str:
         target = os.path.normpath(os.path.join(os.path.dirname(path), found[1]))  # noqa: PTH118, PTH120
-        if f"{target}/README.md" in files:
+        if below := sorted(file for file in files if file.startswith(f"{target}/")):
+            linked.update(stage_folder(target, below))
             return f"{found[1].rstrip('/')}/README.md"
         if target not in files:
             return found[1]  # for mkdocs to complain of
@@ -63,6 +64,16 @@ def stage_document(path: str, files: set[str]) -> set[str]:
 
     write(path, LINK.sub(turn, (ROOT / path).read_text(encoding="utf-8")))
     return linked
+
+
+def stage_folder(path: str, below: list[str]) -> list[str]:
+    """A list of the folder's files is staged, where it has no README.md; returns the files that are listed."""
+    if f"{path}/README.md" in below:
+        return []
+    names = [file.removeprefix(f"{path}/") for file in below]
+    rows = [f"* [{name}]({name}{'' if is_shown_as_it_is(name) else '.md'})\n" for name in names]
+    write(f"{path}/README.md", f"# {path}\n\n{''.join(rows)}")
+    return below
 
 
 def is_shown_as_it_is(path: str) -> bool:

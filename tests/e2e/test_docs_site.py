@@ -73,8 +73,9 @@ def test_code_is_shown(site: Path) -> None:
 
 def test_every_document_is_in_the_navigation() -> None:
     """What is written for readers can be found from every page, or it is linked from one that can."""
-    listed = subprocess.run(["git", "ls-files", "*.md"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    documents = {path for path in listed.stdout.split() if IN_NAVIGATION.fullmatch(path)}
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]
+    listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split()
+    documents = {path for path in listed if IN_NAVIGATION.fullmatch(path)}
     assert set(pages_of(CONFIGURATION["nav"])) == documents, "see nav in .ci/docs/mkdocs.yml"
 
 
