@@ -8,7 +8,7 @@ OPS_ADDRESS ?= 127.0.0.1:3002
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check test-unit test-integration test-e2e test-browser test-fault bench bench-peers lock protos docs console verify clean
+.PHONY: help demo dev test check test-unit test-integration test-e2e test-browser test-deploy test-fault bench bench-peers lock protos docs console verify clean
 MAKEFLAGS += --no-print-directory
 
 help: ## List the targets
@@ -41,6 +41,10 @@ test-e2e: ## Tests of whole processes, and of every command in the README
 test-browser: ## Tests of pages in a real Chromium; first installs it and npm packages, where it can
 	@.ci/browser.sh
 	@.ci/pytest.sh browser -- $(ARGS)
+
+test-deploy: ## Tests of deploy/ by the programs it is for; first installs those, where it can
+	@.ci/deploy_tools.sh
+	@.ci/pytest.sh deploy -- $(ARGS)
 
 test-fault: ## Tests that kill, freeze and restart things, and the simulation
 	@.ci/pytest.sh fault simulation -- $(ARGS)

@@ -9,6 +9,7 @@ from jsonschema import Draft7Validator
 from runengine_server.config import Settings, variable_of
 
 from ..support.deploy_tools import DEPLOY, asked, load_yaml
+from ..support.documents import blocks
 
 CHART = DEPLOY / "helm" / "runengine"
 VALUES = {name: load_yaml(CHART / "ci" / f"{name}-values.yaml") for name in ("least", "everything")}
@@ -193,6 +194,13 @@ def with_settings(**settings: str) -> dict[str, Any]:
 def test_refused_values(values: dict[str, Any], reason: str) -> None:
     """Values that would expose something, or are none, are refused with the reason."""
     assert reason in refusal(values)
+
+
+def test_the_document() -> None:
+    """The values that docs/deployment.md shows are such, and nothing that Helm would refuse."""
+    (values,) = blocks("docs/deployment.md", "yaml")
+    objects = rendered(yaml.safe_load(values))
+    assert ("ServiceMonitor", "demo-runengine") in objects
 
 
 def test_schema_and_values_agree() -> None:

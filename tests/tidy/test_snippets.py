@@ -28,6 +28,7 @@ TESTED: dict[str, dict[str, str]] = {
     "docs/cli.md": dict.fromkeys(("sh", "json"), "tests/e2e/test_cli_documents.py"),
     "docs/client.md": {"python": SNIPPETS},
     "docs/configuration.md": {"sh": "tests/e2e/test_doctor.py", "yaml": SNIPPETS},
+    "docs/deployment.md": {"yaml": "tests/deploy/test_helm.py"},
     "docs/grpc-skills.md": dict.fromkeys(("sh", "js"), "tests/e2e/test_node_grpc_skill.py"),
     "docs/http-skills.md": {"json": "tests/integration/skills/test_http_document.py", "bash": SNIPPETS},
     "docs/http.md": {"json": SNIPPETS},

@@ -21,7 +21,7 @@ COMMAND_TIMEOUT_S = 10.0
 
 logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)  # a database that is away is told of by the observer
 
-_SERVER_SETTINGS = {
+SERVER_SETTINGS = {
     "application_name": "runengine",
     "timezone": "UTC",
     "jit": "off",
@@ -203,7 +203,7 @@ async def open_database(
             command_timeout=COMMAND_TIMEOUT_S,
             statement_cache_size=statement_cache_size,
             reset=_keep_as_is,
-            server_settings={**_SERVER_SETTINGS, **(settings or {})},
+            server_settings={**SERVER_SETTINGS, **(settings or {})},
         )
     database = Database(pool)
     try:
