@@ -14,6 +14,7 @@ import redis
 
 from runengine_client import RunEngineClient
 
+from ..support.documents import blocks
 from ..support.engine_process import TOKENS, EngineProcess, EngineSettings
 from .workflows import DEMO, demo, single
 
@@ -75,6 +76,14 @@ async def test_the_lines_of_the_quickstart(logging_engine: EngineProcess, stack:
     lines = said(logging_engine)
     for expected in SEED_LINES:
         assert [line for line in lines if re.fullmatch(rf"\[RunEngine\] {expected}", line)], expected
+
+
+def test_the_quickstart_shows_them() -> None:
+    """docs/quickstart.md shows each of the ten, and nothing that no server says."""
+    (shown,) = [block for block in blocks("docs/quickstart.md", "text") if "[RunEngine]" in block]
+    general = [re.sub("demo|music|only|FLAKY", lambda _: r"[\w.]+", line) for line in SEED_LINES]
+    for line, expected in zip(shown.splitlines(), general, strict=True):
+        assert re.fullmatch(rf"\[RunEngine\] {expected}", line), line
 
 
 async def run(client: RunEngineClient, workflow: str, payload: dict[str, object]) -> None:
