@@ -1,7 +1,6 @@
 """Requests of every kind go through the sample `deploy/envoy/envoy.yaml` to a real engine, events one by one."""
 
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -182,6 +181,4 @@ async def test_an_engine_that_drains_gets_nothing_new(engine_settings: EngineSet
             await client.register_workflow(gated())
             await client.start("gated", {"gate": "never"})
         engine.terminate()
-        began = time.monotonic()
         await anyio.to_thread.run_sync(lambda: wait_until(lambda: envoy.healthy() == 0, "out of both clusters"))
-        assert time.monotonic() - began < 8

@@ -12,17 +12,25 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from tempfile import gettempdir
 
 from .processes import REPOSITORY
 
-_IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 # The interpreter of this machine may lie in somebody's home: it may be read, nothing more.
 _READ_ONLY = (
     "--inh-caps=-all,+dac_read_search --ambient-caps=-all,+dac_read_search --bounding-set=-all,+dac_read_search"
 )
+
+
+@cache
+def can_isolate() -> bool:
+    """Whether this machine lets us become another user on a root that is read only."""
+    if os.geteuid() != 0 or shutil.which("setpriv") is None or shutil.which("unshare") is None:
+        return False
+    return subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +107,7 @@ class ImageFolder:
                 _copy(context / source, folder / "root" / Path(target).relative_to("/app"))
         for each in (folder, *folder.parents):
             # pytest's folders are its user's alone; the image's user has to come through.
-            if _IS_ROOT and each.is_relative_to(gettempdir()):
+            if can_isolate() and each.is_relative_to(gettempdir()):
                 each.chmod(each.stat().st_mode | 0o055)
         return image
 
@@ -116,16 +124,16 @@ class ImageFolder:
                     (locked / top).symlink_to(Path(str(found.locate_file(top))))
 
     def command(self, argv: list[str]) -> list[str]:
-        """The command as the image runs it: its packages and no others, its user, no way to write but /tmp."""
+        """The command with the image's packages and no others; where possible also as its user, who can write below /tmp alone."""
         script = self.folder / "site" / "bin" / argv[0]
         program = ["python", "-S"] if not script.exists() else ["python", "-S", str(script)]
         program[0] = sys.executable
         inside = [*program, *argv[1:]]
-        if not _IS_ROOT:
-            return inside
-        user, _, group = self.file.last("USER").partition(":")
         private = self.folder / "tmp"
         private.mkdir(exist_ok=True)
+        if not can_isolate():
+            return inside
+        user, _, group = self.file.last("USER").partition(":")
         mounts = f"mount -t tmpfs -o mode=1777 tmpfs {private} && mount -o remount,bind,ro /"
         become = f"setpriv --reuid={user} --regid={group} --clear-groups --no-new-privs {_READ_ONLY}"
         return [
