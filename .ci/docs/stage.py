@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGED = ROOT / "build" / "site-source"
-DOCUMENTS = ("*.md", "docs/**/*.md", "examples/**/*.md", "deploy/**/*.md")
+DOCUMENTS = re.compile(r"(\w+|(docs|examples|deploy)/.+)\.md")
 # Shown or offered by a browser as they are.
 AS_THEY_ARE = {".md", ".svg", ".png", ".jpg", ".webp"}
 LANGUAGES = {".py": "python", ".sql": "sql", ".proto": "protobuf", ".ts": "ts", ".js": "js", ".json": "json"}
@@ -37,15 +37,10 @@ def main() -> None:
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     files = {path for path in listed.split("\0") if path and (ROOT / path).is_file()}
     shutil.rmtree(STAGED, ignore_errors=True)
-    documents = {path for path in files if any(PurePosixPath(path).match(pattern) for pattern in patterns())}
+    documents = {path for path in files if DOCUMENTS.fullmatch(path)}
     linked = {target for path in documents for target in stage_document(path, files)}
     for path in linked - documents:
         stage_file(path)
-
-
-def patterns() -> list[str]:
-    """The documents' patterns, of which `**` also stands for no folder (before Python 3.13 for exactly one)."""
-    return [*DOCUMENTS, *(pattern.replace("**/", "") for pattern in DOCUMENTS)]
 
 
 def stage_document(path: str, files: set[str]) -> set[str]:

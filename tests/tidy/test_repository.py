@@ -18,9 +18,6 @@ _REGISTRIES = (
 _MACHINE_PATHS = ("/wo" + "rk/", "/ho" + "me/", "/Us" + "ers/")
 _LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
-# Written, but not linked yet from README or a page that is.
-_LANDING = {"docs/guarantees.md", "docs/performance.md", "docs/robustness.md"}
-
 
 def test_no_registry_is_named() -> None:
     """Where packages come from is the installer's configuration, nothing in the repository depends on it."""
@@ -55,8 +52,7 @@ def test_every_document_is_reachable() -> None:
         if "://" not in target and (source.REPOSITORY / PurePosixPath(path).parent / target).exists()
     }
     orphans = {path for path in documents if path.startswith("docs/") and path not in linked}
-    orphans = {path for path in orphans if str(PurePosixPath(path).parent) not in linked}
-    assert orphans <= _LANDING
+    assert {path for path in orphans if str(PurePosixPath(path).parent) not in linked} == set()
 
 
 def test_text_files_end_with_a_newline() -> None:
