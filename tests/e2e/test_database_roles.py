@@ -39,12 +39,11 @@ def urls(stack: Any) -> Iterator[dict[str, str]]:
 
     async def prepare() -> None:
         await execute(stack.database_url, f"CREATE DATABASE {DATABASE}")
-        # Twice: it may be run again, and after the schema is there as well.
-        await execute(administrator, ROLES)
+        for _ in range(2):  # it may be run again
+            await execute(administrator, ROLES)
         for role in roles:
             await execute(administrator, f"ALTER ROLE {role} PASSWORD '{PASSWORD}'")
         await migrate(found["migrator"])
-        await execute(administrator, ROLES)
 
     async def remove() -> None:
         await execute(stack.database_url, f"DROP DATABASE {DATABASE} WITH (FORCE)")
@@ -135,6 +134,19 @@ async def test_the_app_changes_no_schema(app: asyncpg.Connection, statement: str
     """Whoever has the engines' password can neither make, change nor remove anything of the schema."""
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await app.execute(statement)
+
+
+async def test_roles_may_come_later(urls: dict[str, str], stack: Any) -> None:
+    """Over a schema that is there already they open it to the app just as well."""
+    name = "roles_later"
+    await execute(stack.database_url, f"CREATE DATABASE {name}")
+    try:
+        await migrate(with_database(stack.database_url, name))
+        await execute(with_database(stack.database_url, name), ROLES)
+        facts = await read_database_facts(with_database(urls["app"], name))
+    finally:
+        await execute(stack.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+    assert not facts.privileges_lacking
 
 
 async def test_doctor_finds_nothing_missing(urls: dict[str, str]) -> None:
