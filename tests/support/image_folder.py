@@ -124,7 +124,7 @@ class ImageFolder:
                     (locked / top).symlink_to(Path(str(found.locate_file(top))))
 
     def command(self, argv: list[str]) -> list[str]:
-        """The command with the image's packages and no others; where that is possible, on a root that its user cannot write."""
+        """The command with the image's packages and no others; where possible, on a root that its user cannot write."""
         script = self.folder / "site" / "bin" / argv[0]
         program = ["python", "-S"] if not script.exists() else ["python", "-S", str(script)]
         program[0] = sys.executable
