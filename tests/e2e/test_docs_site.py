@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ..support.processes import REPOSITORY, clean_environment
+from ..support.docs_site import build_site
+from ..support.processes import REPOSITORY
 
-BUILD_S_MAX = 300
 CONFIGURATION = yaml.safe_load((REPOSITORY / ".ci" / "docs" / "mkdocs.yml").read_text())
 # Decisions are listed by docs/adr/README.md.
 IN_NAVIGATION = re.compile(r"\w+\.md|(docs|examples)/(?!adr/\d).*")
@@ -35,21 +35,8 @@ class Resources(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site() -> Path:
-    """The site, built; skipped where its tools cannot be installed."""
-    done = subprocess.run(
-        [".ci/docs.sh"],
-        cwd=REPOSITORY,
-        env=clean_environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=BUILD_S_MAX,
-        check=False,
-    )
-    if done.returncode and not (REPOSITORY / ".tools" / "docs-venv" / "requirements.txt").exists():
-        pytest.skip("the site's tools cannot be installed")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return REPOSITORY / "build" / "site"
+    """The site, built."""
+    return build_site()
 
 
 def test_no_other_host(site: Path) -> None:
