@@ -8,7 +8,7 @@ from typing import Protocol
 from runengine_server.domain.artifact import ProducedArtifact
 from runengine_server.domain.cache import CacheDecision, CacheMiss, CacheQuery, Fingerprint, FlightId
 from runengine_server.domain.failure import Failure
-from runengine_server.domain.ids import EngineNo, RunKey, StepNo
+from runengine_server.domain.ids import EngineNo, Place, RunKey, StepNo
 from runengine_server.domain.states import OutputSource, RunStatus
 
 
@@ -155,7 +155,8 @@ class Turn:
 
     `misses`, one for each lease: the cache has nothing for the step, which from now on leads its flight; None where no
     question was asked, and where the cache must be asked. `next_available_s`: seconds until there may be more to lease
-    although nothing ends until then, 0 for at once; None when there is nothing.
+    although nothing ends until then, 0 for at once; None when there is nothing. `look_s`: how long it looked at the
+    queue; None where it did not, and so says nothing of what else there may be.
     """
 
     accepted: Sequence[bool]
@@ -164,6 +165,7 @@ class Turn:
     begun: Sequence[RunKey]
     ended: Sequence[EndedRun]
     next_available_s: float | None
+    look_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,10 +201,17 @@ class StepQueue(Protocol):
         completions: Sequence[Completion],
         capacity: int,
         questions: Sequence[CacheQuestion] = (),
+        known: Sequence[Place] | None = None,
     ) -> Turn:
         """Commit completions, ready their dependents and lease up to `capacity` steps.
 
-        `questions`, in order of run and step, are answered for steps that this tick leases.
+        Args:
+            engine: whose tick it is.
+            completions: what its attempts returned.
+            capacity: how many steps it can take on.
+            questions: in order of run and step; answered for steps that this tick leases.
+            known: steps that are in the queue as far as the engine knows: of it only they are leased, where there is
+                room for all. None: whatever is there.
 
         Atomic with: results, outputs, artifacts, cache entries, events, progress.
         Idempotent by: engine and epoch; a completion whose lease is gone is not accepted and changes nothing.

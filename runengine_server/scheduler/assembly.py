@@ -13,6 +13,7 @@ from runengine_server.ports.skill_runner import SkillRunner
 from runengine_server.ports.step_queue import EngineRegistry, StepQueue
 from runengine_server.ports.tracer import UNTRACED, Tracer
 from runengine_server.scheduler.attempt import AttemptRunner
+from runengine_server.scheduler.lookout import Lookout
 from runengine_server.scheduler.preparation import Preparation
 from runengine_server.scheduler.reporting import Reporting
 from runengine_server.scheduler.run_contexts import RunContexts
@@ -65,6 +66,7 @@ def assemble_scheduler(
         reporting=reporting,
         taken_over=TakenOver(store, reporting),
         progress=progress,
+        lookout=Lookout(settings.poll_s, clock.monotonic),
         settings=settings,
         description=description,
     )

@@ -25,6 +25,7 @@ from runengine_server.scheduler.attempts_in_flight import AttemptsInFlight, InFl
 from runengine_server.scheduler.endings import Endings
 from runengine_server.scheduler.followers import Followers
 from runengine_server.scheduler.foresight import Foresight
+from runengine_server.scheduler.lookout import Lookout
 from runengine_server.scheduler.preparation import (
     CannotResolve,
     Execute,
@@ -63,6 +64,7 @@ class Scheduler:
         reporting: Reporting,
         taken_over: TakenOver,
         progress: ProgressBoard,
+        lookout: Lookout,
         settings: SchedulerSettings,
         description: str = "",
     ) -> None:
@@ -89,7 +91,7 @@ class Scheduler:
         self._slots_asked_for = 0
         self._settled: list[Settled] = []
         self._wakeup = Wakeup()
-        self._may_be_ready = True
+        self._lookout = lookout
         self._is_leasing = True
         self._engine = EngineNo(0)
         self._tasks: asyncio.TaskGroup | None = None
@@ -111,7 +113,8 @@ class Scheduler:
         self._reporting.run_created(facts, plan, has_ready_steps=bool(ready))
         self._reaper.run_created(facts.deadline_in_s)
         if ready:
-            self.wake()
+            self._lookout.learn([(facts.run, step) for step in ready])
+            self._wakeup.ring()
 
     def cancel_attempts(self, runs: Sequence[RunKey]) -> None:
         """Stop what runs for these runs; they were cancelled here or elsewhere."""
@@ -123,7 +126,7 @@ class Scheduler:
 
     def wake(self) -> None:
         """Look at the queue now."""
-        self._may_be_ready = True
+        self._lookout.want()
         self._wakeup.ring()
 
     async def run(self) -> None:
@@ -151,24 +154,23 @@ class Scheduler:
     # -- ticks
 
     async def _run_pipeline(self) -> None:
-        wait_s = self._settings.poll_s
+        lookout = self._lookout
         while True:
-            if not self._settled and not self._may_be_ready:
-                is_rung = await self._wakeup.wait(wait_s)
-                self._may_be_ready = self._may_be_ready or not is_rung
+            is_idle = not (self._settled or lookout.has_work)
+            if is_idle and not await self._wakeup.wait(lookout.wait_s):
+                lookout.waited()
             batch = self._settled[: self._settings.batch_max]
             del self._settled[: len(batch)]
             capacity = self._free_slots(batch)
-            if not batch and not (self._may_be_ready and capacity):
-                self._may_be_ready = False  # whoever frees a slot ticks, and looks
+            known = lookout.known(capacity, has_batch=bool(batch))
+            if not batch and not (capacity and (known or known is None)):
                 continue
-            self._may_be_ready = False
             self._slots_asked_for += capacity
             try:
                 foreseen = await self._foresight.ahead_of(batch, capacity)
                 questions = self._foresight.questions(foreseen)
                 engine = self._engine
-                batch, turn = await self._turns.take(engine, batch, capacity, questions)
+                batch, turn = await self._turns.take(engine, batch, capacity, questions, known)
             except BaseException:
                 self._settled[:0] = batch  # cancelled: sent once more at the end, fenced where it was committed
                 raise
@@ -176,15 +178,10 @@ class Scheduler:
                 self._slots_asked_for -= capacity
             # What a number was granted that the engine has lost meanwhile is others' by now.
             fresh = self._in_flight.add(turn.leases) if engine == self._engine else []
-            # A full lease may have left ready steps behind.
-            self._may_be_ready = self._may_be_ready or 0 < capacity <= len(turn.leases)
+            lookout.heed(turn, capacity)
             await self._commit(batch, turn)
             if fresh:
                 await self._dispatch(fresh, turn, foreseen)
-            wait_s = self._settings.poll_s
-            if turn.next_available_s is not None:
-                self._may_be_ready = self._may_be_ready or turn.next_available_s == 0
-                wait_s = min(wait_s, max(0.001, turn.next_available_s))
 
     def _free_slots(self, batch: Sequence[Settled]) -> int:
         """How many steps a tick may lease: what is free, and what its own batch frees."""

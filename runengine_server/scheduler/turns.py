@@ -9,7 +9,7 @@ from typing import TypeVar
 import anyio
 
 from runengine_server.domain.errors import UnavailableError
-from runengine_server.domain.ids import EngineNo
+from runengine_server.domain.ids import EngineNo, Place
 from runengine_server.ports.step_queue import CacheQuestion, StepQueue, Turn
 from runengine_server.scheduler.attempt import Settled, internal_failure
 from runengine_server.scheduler.reporting import Reporting
@@ -45,7 +45,12 @@ class Turns:
         self._on_lost_reply = on_lost_reply
 
     async def take(
-        self, engine: EngineNo, batch: list[Settled], capacity: int, questions: Sequence[CacheQuestion] = ()
+        self,
+        engine: EngineNo,
+        batch: list[Settled],
+        capacity: int,
+        questions: Sequence[CacheQuestion] = (),
+        known: Sequence[Place] | None = None,
     ) -> tuple[list[Settled], Turn]:
         """Tick until the database answers; a batch whose reply was lost is sent again, and what it did then counts.
 
@@ -55,14 +60,14 @@ class Turns:
         while True:
             try:
                 completions = [settled.completion for settled in batch]
-                turn = await self._queue.tick(engine, completions, capacity, questions)
+                turn = await self._queue.tick(engine, completions, capacity, questions, known)
                 if is_repeated:
                     self._on_lost_reply()
                     turn = await answered(partial(self._with_recorded, engine, batch, turn), self._reporting)
                 return batch, turn
             except UnavailableError as error:
                 self._reporting.database_unavailable(error)
-                is_repeated = True
+                is_repeated, known = True, None  # what it left behind is in the queue
             except Exception as error:
                 if len(batch) > 1:
                     return await self._one_by_one(engine, batch, capacity, questions)
@@ -109,4 +114,5 @@ class Turns:
             begun=[run for turn in turns for run in turn.begun],
             ended=[ended for turn in turns for ended in turn.ended],
             next_available_s=turns[-1].next_available_s,
+            look_s=turns[-1].look_s,
         )

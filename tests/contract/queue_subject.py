@@ -107,10 +107,11 @@ class Subject:
         capacity: int = 100,
         engine: EngineNo | None = None,
         asking: Sequence[Claimant] = (),
+        known: Sequence[Claimant] | None = None,
     ) -> Turn:
-        """A turn that asks the cache in advance for the steps `asking`."""
+        """A turn that asks the cache in advance for the steps `asking`, and looks for no others than the `known`."""
         questions = [CacheQuestion(query(place), is_step_known=False) for place in sorted(asking)]
-        return await self.queue.tick(self.engine if engine is None else engine, completions, capacity, questions)
+        return await self.queue.tick(self.engine if engine is None else engine, completions, capacity, questions, known)
 
     async def look_up(self, lease: Lease) -> CacheAnswer:
         """What the cache has for the leased step, which leads its flight where it has nothing and nobody leads."""

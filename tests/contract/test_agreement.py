@@ -46,6 +46,7 @@ class Pair:
         """One turn on both sides with the same completions, by the engine of that number."""
         choices = [random.random() for _ in done]
         asking = [(run, step) for run in range(len(self.runs)) for step in range(6) if random.random() < 0.5]
+        known = [place for place in asking if random.random() < 0.2] if random.random() < 0.3 else None
         turns = []
         for number, side in enumerate(self.sides):
             completions = [
@@ -58,6 +59,7 @@ class Pair:
                     capacity=capacity,
                     engine=self.engines[engine][number],
                     asking=[(self.runs[run][number], StepNo(step)) for run, step in asking],
+                    known=None if known is None else [(self.runs[run][number], StepNo(step)) for run, step in known],
                 )
             )
         memory, postgres = (self._told(turn, number) for number, turn in enumerate(turns))

@@ -15,7 +15,7 @@ from runengine_server.adapters.memory.output_cache import MemoryOutputCache
 from runengine_server.adapters.memory.run_store import MemoryRunStore
 from runengine_server.adapters.memory.step_queue import MemoryEngineRegistry, MemoryStepQueue
 from runengine_server.adapters.memory.tables import MemoryTables
-from runengine_server.domain.ids import EngineNo, RunId, RunKey, Tenant, WorkflowDigest
+from runengine_server.domain.ids import EngineNo, Place, RunId, RunKey, Tenant, WorkflowDigest
 from runengine_server.domain.states import CacheTier, RunStatus
 from runengine_server.domain.workflow import Workflow
 from runengine_server.ports.run_store import CreatedRun, EarlierAnswer, NewRun
@@ -118,9 +118,10 @@ class SeenStepQueue(MemoryStepQueue):
         completions: Sequence[Completion],
         capacity: int,
         questions: Sequence[CacheQuestion] = (),
+        known: Sequence[Place] | None = None,
     ) -> Turn:
         """See the port."""
-        turn = await super().tick(engine, completions, capacity, questions)
+        turn = await super().tick(engine, completions, capacity, questions, known)
         for completion, is_accepted in zip(completions, turn.accepted, strict=True):
             lease = completion.lease
             self._world.trace.note("settle", engine, *_place(lease), type(completion).__name__, is_accepted)

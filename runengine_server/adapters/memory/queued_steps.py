@@ -41,12 +41,14 @@ class Flights:
         """Lead the flight unless another step does; True when the step leads it."""
         return self.leaders.setdefault(flight, place) == place
 
-    def end(self, flight: FlightId, leader: Place) -> None:
-        """The leader succeeded: its followers are free to be leased, and will find the entry."""
+    def end(self, flight: FlightId, leader: Place) -> bool:
+        """The leader succeeded: its followers are free to be leased, and will find the entry; True where it had any."""
         if self.leaders.get(flight) == leader:
             del self.leaders[flight]
-        for place in self._waiting_on(flight):
+        followers = self._waiting_on(flight)
+        for place in followers:
             self._queue[place].waiting_on = None
+        return bool(followers)
 
     def hand_over(self, run: RunKey) -> None:
         """Of each flight whose leader was a step of the run that is gone, the oldest follower leads from now on."""
@@ -56,7 +58,8 @@ class Flights:
             followers = self._waiting_on(flight)
             if followers:
                 self.leaders[flight] = followers[0]
-                self._queue[followers[0]].waiting_on = None
+                next_one = self._queue[followers[0]]
+                next_one.waiting_on, next_one.is_follower = None, False
             else:
                 del self.leaders[flight]
 

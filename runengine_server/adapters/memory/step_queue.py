@@ -40,12 +40,13 @@ class MemoryStepQueue:
         completions: Sequence[Completion],
         capacity: int,
         questions: Sequence[CacheQuestion] = (),
+        known: Sequence[Place] | None = None,
     ) -> Turn:
         """See the port."""
         tables = self._tables
         turn = MemoryTurn(tables, engine)
         accepted = turn.commit(completions)
-        turn.lease(capacity)
+        turn.lease(capacity, known)
         done = [completion.lease for completion, is_taken in zip(completions, accepted, strict=True) if is_taken]
         tables.committed.update(dict.fromkeys(((engine, lease) for lease in done), frozenset(turn.ended)))
         return Turn(
@@ -55,6 +56,7 @@ class MemoryStepQueue:
             begun=turn.begun,
             ended=[_ended(tables.runs[key]) for key in turn.ended],
             next_available_s=turn.next_available_s,
+            look_s=turn.look_s,
         )
 
     async def follow(self, engine: EngineNo, waits: Sequence[tuple[Lease, FlightId]]) -> Followed:

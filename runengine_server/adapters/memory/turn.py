@@ -31,7 +31,7 @@ class MemoryTurn:
         leases: what was leased, own dependents first.
         begun: the runs whose first lease was among them.
         ended: the runs that became terminal.
-        next_available_s: see `Turn`.
+        next_available_s, look_s: see `Turn`.
     """
 
     def __init__(self, tables: MemoryTables, engine: EngineNo) -> None:
@@ -50,6 +50,7 @@ class MemoryTurn:
         self.begun: list[RunKey] = []
         self.ended: list[RunKey] = []
         self.next_available_s: float | None = None
+        self.look_s: float | None = None
 
     def commit(self, completions: Sequence[Completion]) -> list[bool]:
         """Apply completions whose leases are not gone; says which were."""
@@ -67,17 +68,24 @@ class MemoryTurn:
         ]
         return accepted
 
-    def lease(self, capacity: int) -> None:
-        """Lease up to `capacity` steps: first what this turn made ready, then by turns of tenants; ends what is due."""
+    def lease(self, capacity: int, known: Sequence[Place] | None) -> None:
+        """Lease up to `capacity` steps: first what this turn made ready, then `known` or by turns; ends what is due."""
         tables = self._tables
         if tables.engines.get(self._engine, 0.0) <= self._now:
             capacity = 0  # an engine whose own lease has ended commits, but leases nothing
-        has_waiting = capacity > 0 and any(queued.is_free for queued in tables.queue.values())
+        is_looking = capacity > 0 and (known is None or len(self._ready) + len(known) > capacity)
+        if is_looking:
+            self.look_s = 0.0
+        has_waiting = is_looking and any(queued.is_free for queued in tables.queue.values())
         self._lease_ready(capacity, has_waiting=has_waiting)
         if not self._failing:  # a turn that has runs to settle comes back for more at once
             woken = self._end_flights()
-            if capacity > len(self.leases) and (has_waiting or woken or len(self._queued) > len(self.leases)):
-                self._lease_picked(pick(tables, self._now, capacity - len(self.leases)))
+            if capacity > len(self.leases):
+                if has_waiting or woken or len(self._queued) > len(self.leases):
+                    self.look_s = 0.0
+                    self._lease_picked(pick(tables, self._now, capacity - len(self.leases)))
+                elif known and not is_looking:
+                    self._lease_picked(self._known(known))
         self._apply_moves()
         if self._failing:
             self.next_available_s = 0.0
@@ -215,7 +223,7 @@ class MemoryTurn:
     def _lease_ready(self, capacity: int, *, has_waiting: bool) -> None:
         """Queue what this turn made ready; leased at once, but others get half of the capacity where any wait."""
         self_max = capacity // 2 if has_waiting and len(self._ready) * 2 > capacity else capacity
-        runs, urgent = self._tables.runs, self._priorities_waiting()
+        runs, urgent = self._tables.runs, self._priorities_waiting() if has_waiting else {}
         for place in self._ready:
             assert place not in self._tables.results, f"step {place} has ended; it must not become ready"
             new = runs[place[0]].new
@@ -236,6 +244,16 @@ class MemoryTurn:
                 new = self._tables.runs[place[0]].new
                 found[new.tenant] = max(found.get(new.tenant, 0), new.priority)
         return found
+
+    def _known(self, places: Sequence[Place]) -> Picked:
+        """Those that are free."""
+        queue = self._tables.queue
+        free = [
+            place
+            for place in places
+            if place in queue and queue[place].is_free and queue[place].available_at <= self._now
+        ]
+        return Picked(places=free, has_more=False, next_at=None)
 
     def _lease_picked(self, picked: Picked) -> None:
         leased_before = len(self.leases)
@@ -264,13 +282,13 @@ class MemoryTurn:
     # -- flights
 
     def _end_flights(self) -> bool:
-        """What was filed wakes all that wait for it, what was not the oldest; True when there was any flight to end."""
+        """What was filed wakes all that wait for it, what was not the oldest; True when some step may be free by it."""
         flights = self._tables.flights
-        is_any = bool(self._unfiled or self._ended_flights)
+        is_any = bool(self._unfiled)
         for run in sorted(self._unfiled):
             flights.hand_over(run)
         for flight, leader in self._ended_flights:
-            flights.end(flight, leader)
+            is_any = flights.end(flight, leader) or is_any
         self._unfiled, self._ended_flights = {}, []
         return is_any
 

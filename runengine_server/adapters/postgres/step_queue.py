@@ -10,7 +10,7 @@ from runengine_server.adapters.postgres.encoding import decode_failure
 from runengine_server.adapters.postgres.queries import sql
 from runengine_server.adapters.postgres.tick_arguments import tick_arguments
 from runengine_server.domain.cache import CacheMiss, FlightId
-from runengine_server.domain.ids import EngineNo, RunKey
+from runengine_server.domain.ids import EngineNo, Place, RunKey
 from runengine_server.domain.states import MissReason, RunStatus
 from runengine_server.ports.step_queue import (
     CacheQuestion,
@@ -29,6 +29,10 @@ LEASE_LOSSES_MAX = 5
 # A lease this far beyond its attempt's timeout was lost sight of; looking for such leases reads all that are held.
 OVERDUE_GRACE_MS = 10_000
 OVERDUE_EVERY_S = 5.0
+# What reads a whole table of short-lived rows takes long while an old snapshot keeps the dead ones: then it is rare. Up to
+# this long, in seconds, it may take each time.
+_UNPACED_S = 0.05
+_PART_OF_TIME = 20
 _BATCH = 1000
 
 
@@ -46,11 +50,13 @@ class PostgresStepQueue:
         completions: Sequence[Completion],
         capacity: int,
         questions: Sequence[CacheQuestion] = (),
+        known: Sequence[Place] | None = None,
     ) -> Turn:
         """See the port."""
         order = sorted(range(len(completions)), key=lambda at: completions[at].lease.run)
         arguments = tick_arguments([completions[at] for at in order], questions)
-        row = await self._database.fetchrow(self._tick, engine, capacity, *arguments)
+        places = (None, None) if known is None else ([run for run, _ in known], [step for _, step in known])
+        row = await self._database.fetchrow(self._tick, engine, capacity, *arguments, *places)
         assert row is not None
         accepted = dict(zip(order, row["is_accepted"] or (), strict=True))
         leases = _leases(row)
@@ -61,6 +67,7 @@ class PostgresStepQueue:
             begun=row["begun"],
             ended=_ended(row),
             next_available_s=None if row["next_available_ms"] is None else row["next_available_ms"] / 1000,
+            look_s=None if row["look_us"] is None else row["look_us"] / 1_000_000,
         )
 
     async def follow(self, engine: EngineNo, waits: Sequence[tuple[Lease, FlightId]]) -> Followed:
@@ -114,7 +121,7 @@ class PostgresEngineRegistry:
         """
         self._heartbeats = heartbeats
         self._database = housekeeping or heartbeats
-        self._overdue_at_s = 0.0
+        self._flights_at_s = self._overdue_at_s = 0.0
 
     async def register(self, engine_id: str, description: str, lease_s: float) -> EngineNo:
         """See the port."""
@@ -132,12 +139,14 @@ class PostgresEngineRegistry:
 
     async def reap(self) -> TakenBack:
         """See the port."""
-        await self._database.fetchval(sql("flights_reap"), _BATCH)
+        if (began_s := monotonic()) >= self._flights_at_s:
+            await self._database.fetchval(sql("flights_reap"), _BATCH)
+            self._flights_at_s = _next(began_s, 0.0)
         dead = await self._take_back_all("engines_reap", LEASE_LOSSES_MAX, _BATCH)
-        if monotonic() < self._overdue_at_s:
+        if (began_s := monotonic()) < self._overdue_at_s:
             return dead
         overdue = await self._take_back("leases_reap", LEASE_LOSSES_MAX, OVERDUE_GRACE_MS, _BATCH)
-        self._overdue_at_s = monotonic() + OVERDUE_EVERY_S
+        self._overdue_at_s = _next(began_s, OVERDUE_EVERY_S)
         return TakenBack(runs=[*dead.runs, *overdue.runs], ended=[*dead.ended, *overdue.ended])
 
     async def enforce_deadlines(self) -> Sequence[EndedRun]:
@@ -168,6 +177,13 @@ class PostgresEngineRegistry:
         row = await self._database.fetchrow(sql(query), *arguments)
         assert row is not None
         return TakenBack(runs=row["concerned"], ended=_ended(row))
+
+
+def _next(began_s: float, every_s: float) -> float:
+    """When to do again what began then and has just ended."""
+    now_s = monotonic()
+    took_s = now_s - began_s
+    return now_s + (every_s if took_s < _UNPACED_S else max(every_s, _PART_OF_TIME * took_s))
 
 
 def _columns(leases: Sequence[Lease]) -> tuple[list[int], list[int], list[int]]:

@@ -5,7 +5,7 @@ from time import perf_counter
 
 from runengine_server.adapters.telemetry.metrics import Metrics
 from runengine_server.domain.cache import FlightId
-from runengine_server.domain.ids import EngineNo
+from runengine_server.domain.ids import EngineNo, Place
 from runengine_server.ports.step_queue import (
     CacheQuestion,
     Completion,
@@ -36,10 +36,11 @@ class MeteredStepQueue:
         completions: Sequence[Completion],
         capacity: int,
         questions: Sequence[CacheQuestion] = (),
+        known: Sequence[Place] | None = None,
     ) -> Turn:
         """See the port; a turn without an answer is not counted."""
         began_s = perf_counter()
-        turn = await self._inner.tick(engine, completions, capacity, questions)
+        turn = await self._inner.tick(engine, completions, capacity, questions, known)
         metrics = self._metrics
         metrics.turn_duration.observe(perf_counter() - began_s)
         metrics.turn_completions.observe(len(completions))

@@ -18,7 +18,7 @@ from runengine_server.adapters.postgres.run_store import PostgresRunStore
 from runengine_server.adapters.postgres.skill_permits import PostgresSkillPermits
 from runengine_server.adapters.postgres.step_queue import PostgresEngineRegistry, PostgresStepQueue
 from runengine_server.adapters.postgres.workflow_store import PostgresWorkflowStore
-from runengine_server.domain.ids import EngineNo, RunId, RunKey, StepNo
+from runengine_server.domain.ids import EngineNo, Place, RunId, RunKey, StepNo
 from runengine_server.domain.plan import RebuildPlan
 from runengine_server.domain.states import OutputSource, RunStatus, StepStatus, TriggerType
 from runengine_server.ports.run_store import CreatedRun, EarlierAnswer, NewRun, RunFacts
@@ -91,9 +91,10 @@ class SeenStepQueue(PostgresStepQueue):
         completions: Sequence[Completion],
         capacity: int,
         questions: Sequence[CacheQuestion] = (),
+        known: Sequence[Place] | None = None,
     ) -> Turn:
         """See the port."""
-        turn = await super().tick(engine, completions, capacity, questions)
+        turn = await super().tick(engine, completions, capacity, questions, known)
         for completion, is_accepted in zip(completions, turn.accepted, strict=True):
             if is_accepted and isinstance(completion, StepExecuted) and completion.filing is not None:
                 self.filed.append((completion, time.time()))

@@ -11,7 +11,7 @@ from runengine_server.adapters.memory.step_queue import MemoryStepQueue
 from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheFlight, CacheQuery, FlightId
 from runengine_server.domain.canonical_json import canonical_bytes, parse_json
 from runengine_server.domain.failure import Failure
-from runengine_server.domain.ids import EngineNo, SkillId
+from runengine_server.domain.ids import EngineNo, Place, SkillId
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.ports.skill_runner import (
     Failed,
@@ -170,11 +170,12 @@ class ScriptedQueue:
         completions: Sequence[Completion],
         capacity: int,
         questions: Sequence[CacheQuestion] = (),
+        known: Sequence[Place] | None = None,
     ) -> Turn:
         self.ticks += 1
         if self.before is not None and (wait := self.before(completions)) is not None:
             await wait
-        turn = await self.inner.tick(engine, completions, capacity, questions)
+        turn = await self.inner.tick(engine, completions, capacity, questions, known)
         self.bell.ring()
         if self.after is not None and (wait := self.after(turn)) is not None:
             await wait

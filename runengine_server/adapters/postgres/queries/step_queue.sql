@@ -2,8 +2,8 @@
 -- One scheduler turn; see the function for what it does and in which order it locks.
 SELECT
     is_accepted, l_run, l_step, l_epoch, l_attempt, l_losses, l_is_follower, l_miss, l_generation, begun,
-    e_run, e_status, e_duration_ms, e_failed_step, e_error, next_available_ms
-FROM tick($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+    e_run, e_status, e_duration_ms, e_failed_step, e_error, next_available_ms, look_us
+FROM tick($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 
 -- name: step_queue_follow
 -- Gives leases up to wait for the end of a flight: what became of each, and the runs that ended by it.
