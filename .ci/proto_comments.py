@@ -1,6 +1,6 @@
 """Writes the comments of a descriptor set as JSON: {"runengine.v1.Run.id": "…"}; runs in the generators' environment.
 
-    python .ci/proto_comments.py DESCRIPTOR_SET > comments.json
+python .ci/proto_comments.py DESCRIPTOR_SET > comments.json
 """
 
 import json

@@ -29,8 +29,8 @@ LEASE_LOSSES_MAX = 5
 # A lease this far beyond its attempt's timeout was lost sight of; looking for such leases reads all that are held.
 OVERDUE_GRACE_MS = 10_000
 OVERDUE_EVERY_S = 5.0
-# What reads a whole table of short-lived rows takes long while an old snapshot keeps the dead ones: then it is rare. Up to
-# this long, in seconds, it may take each time.
+# What reads a whole table of short-lived rows takes long while an old snapshot keeps the dead ones: then it is rare.
+# Up to this long, in seconds, it may take each time.
 _UNPACED_S = 0.05
 _PART_OF_TIME = 20
 _BATCH = 1000

@@ -7,6 +7,7 @@ import pytest
 from runengine_server.adapters.postgres.queue_reader import PostgresQueueReader
 from runengine_server.domain.ids import Tenant
 from runengine_server.ports.queue_reader import QueueGroup, QueueState
+
 from ...support.hand_driven import TENANT, CreateOptions, HandDriven, chain, hand_driven, wide
 
 pytestmark = pytest.mark.anyio

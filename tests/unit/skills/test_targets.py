@@ -84,7 +84,9 @@ def test_tokens_belong_to_endpoints() -> None:
     }
 
 
-@pytest.mark.parametrize("text", ["grpc://10.0.0.1:1=s3cret", "http://10.0.0.1/x=s3cret", "grpc://h=s3cret", "nonsense:s3cret"])
+@pytest.mark.parametrize(
+    "text", ["grpc://10.0.0.1:1=s3cret", "http://10.0.0.1/x=s3cret", "grpc://h=s3cret", "nonsense:s3cret"]
+)
 def test_token_errors_hide_the_token(text: str) -> None:
     """A token that may not be used is refused without being quoted."""
     with pytest.raises(TargetError) as problem:
