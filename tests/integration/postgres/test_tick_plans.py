@@ -37,6 +37,8 @@ _LARGE = re.compile(
     r"(runs|run_progress|run_state|run_events_0|step_queue|step_results_0|outputs_0|step_attempts_0|artifacts"
     r"|artifact_contents|step_cache|idempotency_keys)$"
 )
+# A scan of queue or flights without a condition on the index.
+_READ_WHOLE = re.compile(r"Scan using \w+ on (step_queue|cache_flights)[^\n]*\n(?!\s*Index Cond)")
 _HISTORY_RUNS = 10_000
 # Finished runs of one step each, far above the numbers of the runs under test.
 _HISTORY = (
@@ -137,6 +139,27 @@ async def test_a_tick_reads_by_index(driven: HandDriven, is_analysed: bool) -> N
         await queue.owned(engine)
         assert len(database.plans) > 20, "nested statements are explained"
         assert not database.scanned()
+
+
+async def test_a_tick_probes_what_was_empty(database_url: str) -> None:
+    """Planned while queue and flights were empty, and known to be, a tick still probes them: it will meet them full."""
+    async with hand_driven(database_url) as driven:
+        engine = await driven.engine()
+        for request in ("a", "b"):
+            await driven.started(chain(3), CreateOptions(request_id=request))
+        known = [(lease.run, lease.step) for lease in (await driven.queue.tick(engine, [], 1)).leases]
+        for table in ("step_queue", "cache_flights"):
+            await driven.database.fetch(f"CREATE TEMP TABLE kept AS SELECT * FROM {table}")
+            await driven.database.fetch(f"DELETE FROM {table}")
+            await driven.database.fetch(f"VACUUM (ANALYZE) {table}")
+            await driven.database.fetch(f"INSERT INTO {table} SELECT * FROM kept")
+            await driven.database.fetch("DROP TABLE kept")
+        async with explained(driven.url, PINNED_PLANS) as database:
+            queue = PostgresStepQueue(database)
+            (lease,) = (await driven.queue.owned(engine)).leases
+            await queue.tick(engine, [driven.executed(lease, is_filed=True)], 10, [], known)
+            assert [plan for plan in database.plans if "unnest" in plan and _READ_WHOLE.search(plan)] == []
+            assert any("Index Cond: ((ROW(run, step) >=" in plan for plan in database.plans)
 
 
 @pytest.mark.parametrize("is_analysed", [False, True])
