@@ -121,3 +121,24 @@ async def test_older_runs_are_a_page_away(page: Page, engine: EngineProcess, cli
     await expect(page.locator(ROWS)).to_have_count(1)
     await page.get_by_role("link", name="Newest").click()
     await expect(page.locator(ROWS)).to_have_count(50)
+
+
+async def test_a_retry_of_an_update_is_a_retry(
+    page: Page, engine: EngineProcess, client: RunEngineClient, skills: SkillServerProcess
+) -> None:
+    """What began a run is told even where it carries the change request of the run that it finishes."""
+    workflow = gated("runs_retried")
+    workflow.change_requests.add(type="gate.update", seed_step_ids=["wait"])
+    await client.register_workflow(workflow)
+    skills.open_gate("runs-retried-base")
+    base = await client.start("runs_retried", {"gate": "runs-retried-base"})
+    await base.result()
+    update = await client.start_update(base.id, "gate.update", {"gate": "runs-retried-update"})
+    await client.cancel(update.id)
+    skills.open_gate("runs-retried-update")
+    retry = await client.retry(update.id)
+    await retry.result()
+    await open_console(page, engine, "/runs?workflow=runs_retried")
+    for run_id, chip in ((base.id, "initial"), (update.id, "gate.update"), (retry.id, "retry")):
+        row = page.locator(ROWS).filter(has=page.locator(f'.run-id[data-run="{run_id}"]'))
+        await expect(row.locator(".trigger .chip")).to_have_text(chip)

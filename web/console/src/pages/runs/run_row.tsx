@@ -63,7 +63,7 @@ export function runMs(run: Run): number {
 export function Trigger({ run }: { run: Run }) {
   return (
     <span class="trigger">
-      <span class="chip">{run.changeRequest?.type ?? run.triggerType}</span>
+      <span class="chip">{run.triggerType === "update" ? (run.changeRequest?.type ?? "update") : run.triggerType}</span>
       {run.baseRunId && (
         <span class="quiet">
           of <RunLink id={run.baseRunId} />
