@@ -50,7 +50,7 @@ def get(
                 session.say(f"{out}: {wording.size(count)}")
         return exit_codes.COMPLETED
 
-    session.run(command)
+    session.run(command, server=session.url)
 
 
 async def _fetch(session: Session, artifact_id: str, out: str) -> int:

@@ -1,12 +1,12 @@
 """The commands on the step cache: list, get, invalidate, stats."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from runengine_client.cache import CacheSelector
-from runengine_client.cli import exit_codes, tables
+from runengine_client.cli import exit_codes, options, tables
 from runengine_client.cli.completion import run_ids, workflow_names
 from runengine_client.cli.session import session_of
 from runengine_client.client import RunEngineClient
@@ -22,8 +22,6 @@ Workflow = Annotated[
 ]
 Step = Annotated[str, typer.Option("--step", help="Of this step only.", show_default=False)]
 Key = Annotated[str, typer.Argument(help="workflow:step:inputHash, as `steps` and `cache list` show it.")]
-
-MOMENTS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z")
 
 
 @cache_app.command(name="list")
@@ -104,8 +102,7 @@ def invalidate(
         str, typer.Option(help="Entries that this cache version of a skill produced.", show_default=False)
     ] = "",
     before: Annotated[
-        datetime | None,
-        typer.Option(formats=list(MOMENTS), help="Entries filed before this moment, UTC.", show_default=False),
+        datetime | None, options.time(help="Entries filed before it, such as 2026-01-19 or 2026-01-19T10:00:00Z.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would go; remove nothing.")] = False,
     reason: Annotated[str, typer.Option(help="Why, for the audit log.", show_default=False)] = "",
@@ -126,7 +123,7 @@ def invalidate(
         cache_version=skill_version,
     )
     if before is not None:
-        selector["created_before"] = before if before.tzinfo is not None else before.replace(tzinfo=UTC)
+        selector["created_before"] = before
 
     async def command(client: RunEngineClient) -> int:
         done = await client.invalidate_cache(dry_run=dry_run, reason=reason, **selector)

@@ -1,7 +1,7 @@
 """Options that several commands share, with their help."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
@@ -49,6 +49,24 @@ def duration(text: str) -> timedelta:
         return parse_duration(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def moment(text: str) -> datetime:
+    """The moment that an option says, as results print it or shorter; UTC where it names no zone.
+
+    Raises:
+        typer.BadParameter: it says none.
+    """
+    try:
+        said = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no time such as 2026-01-19 or 2026-01-19T10:00:00Z") from None
+    return said if said.tzinfo is not None else said.replace(tzinfo=UTC)
+
+
+def time(*names: str, **more: Any) -> Any:
+    """A typer option that is a moment."""
+    return typer.Option(*names, parser=moment, metavar="TIME", show_default=False, **more)
 
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.", show_default=False, autocompletion=run_ids)]

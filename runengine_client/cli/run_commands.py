@@ -1,5 +1,6 @@
 """The commands on existing runs: watch, get, list, steps, artifacts, watch-token, cancel."""
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -76,6 +77,8 @@ def list_runs(
         str, typer.Option(help="Only updates and retries of this run.", show_default=False, autocompletion=run_ids)
     ] = "",
     trigger_type: Annotated[TriggerType | None, options.one_of(TriggerType, "--type", help="Only these.")] = None,
+    after: Annotated[datetime | None, options.time(help="Only runs created then or later.")] = None,
+    before: Annotated[datetime | None, options.time(help="Only runs created earlier.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Most runs to show.")] = LIMIT_DEFAULT,
     quiet: options.Ids = False,
 ) -> None:
@@ -86,11 +89,17 @@ def list_runs(
       runengine list --workflow campaign.build.v1 --status failed
 
       runengine list --status running --quiet
+
+      runengine list --after 2026-01-19 --before 2026-01-19T10:00:00Z
     """
     session = session_of(context)
     filters = RunFilter(workflow_name=workflow, statuses=status or [], labels=read_labels(label), base_run_id=base_run)
     if trigger_type is not None:
         filters["trigger_type"] = trigger_type
+    if after is not None:
+        filters["created_after"] = after
+    if before is not None:
+        filters["created_before"] = before
 
     async def command(client: RunEngineClient) -> int:
         runs: list[Run] = []

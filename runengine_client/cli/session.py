@@ -52,13 +52,18 @@ class Session:
         return RunEngineClient(self.target, token=self.token, tls=tls, allow_insecure_token=self.insecure_token)
 
     def run(
-        self, command: Callable[[RunEngineClient], Awaitable[int]], *, on_interrupt: Callable[[], str] | None = None
+        self,
+        command: Callable[[RunEngineClient], Awaitable[int]],
+        *,
+        on_interrupt: Callable[[], str] | None = None,
+        server: str = "",
     ) -> None:
         """Run a command with a connected client and end the process with the status it returns.
 
         Args:
             command: does the work and returns the exit status.
             on_interrupt: what to say after Ctrl-C; asked for when it happens.
+            server: whom the command talks to, where that is not the target.
 
         Raises:
             typer.Exit: always.
@@ -71,7 +76,7 @@ class Session:
         try:
             code = anyio.run(connected)
         except RunEngineError as error:
-            self.print_error(error)
+            self.print_error(error, server)
             code = exit_codes.of_error(error)
         except KeyboardInterrupt:
             said = on_interrupt() if on_interrupt is not None else "interrupted"
@@ -79,14 +84,14 @@ class Session:
             code = exit_codes.DETACHED
         raise typer.Exit(code)
 
-    def print_error(self, error: RunEngineError) -> None:
-        """Say on standard error what went wrong, field by field."""
+    def print_error(self, error: RunEngineError, server: str = "") -> None:
+        """Say on standard error what went wrong, field by field; the server is the target where none is named."""
         if self.is_data:
             self.errors.file.write(dumps(error_body(error), self.output))
             return
         self.errors.print(Text.assemble(("error: ", "bold red"), f"{error.message} ({error.reason})"), soft_wrap=True)
         if isinstance(error, UnavailableError) and not error.is_from_server:
-            self.errors.print(Text(f"is the server running at {self.target}?"), soft_wrap=True)
+            self.errors.print(Text(f"is the server running at {server or self.target}?"), soft_wrap=True)
         for each in error.violations:
             if each.field not in error.message:
                 self.errors.print(Text.assemble("  ", (each.field, "bold"), f": {each.description}"), soft_wrap=True)

@@ -247,6 +247,9 @@ def test_reading(run: Command, base: str) -> None:
     assert (state["id"], state["status"]) == (base, "completed")
     listed = json.loads(run("list", "--workflow", "cli.demo", "--status", "completed", "-o", "json").stdout)
     assert base in {each["id"] for each in listed["runs"]}
+    for option, is_listed in (("--after", True), ("--before", False)):
+        assert (base in run("list", option, state["createdAt"], "--quiet").stdout.split()) is is_listed
+    assert run("list", "--after", "yesterday").returncode == 2
     steps = run("steps", base)
     assert [line.split()[0] for line in steps.stdout.splitlines()] == ["STEP", "plan", "music", "file"]
     (artifact,) = json.loads(run("artifacts", base, "--output", "json").stdout)["artifacts"]
@@ -305,6 +308,7 @@ def test_artifact_content(run: Command, base: str, tmp_path: Path) -> None:
     assert run("artifact", "get", artifact["id"], "--out", tmp_path / "none", TOKEN="wrong").returncode == 1
     absent = run("artifact", "get", artifact["id"], "--out", tmp_path / "none", RUNENGINE_URL="http://127.0.0.1:1")
     assert absent.returncode == 5
+    assert "is the server running at http://127.0.0.1:1?" in absent.stderr
     assert run("artifact", "get", artifact["id"], "--out", tmp_path / "no" / "folder").returncode == 2
     assert run("artifact", "get", artifact["id"], "--out", out, RUNENGINE_URL="http://example.com").returncode == 2
     assert [each.name for each in tmp_path.iterdir()] == ["style.txt"]
