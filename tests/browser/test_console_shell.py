@@ -25,7 +25,10 @@ async def test_a_token_in_the_address_is_removed(page: Page, engine: EngineProce
 
 
 async def test_a_token_is_asked_for_once(page: Page, engine: EngineProcess, console_errors: list[str]) -> None:
-    """Without a token the page asks; a wrong one is refused in the engine's words; the right one shows the page."""
+    """Without a token the page asks; a wrong one is refused in the engine's words; the right one shows the page.
+
+    Whoever signs out leaves nothing to be seen, and no page that goes on asking.
+    """
     await page.goto(f"{engine.http_url}/runs")
     dialog = page.get_by_role("dialog", name="Sign in")
     await dialog.get_by_label("Token").fill("nonsense")
@@ -37,6 +40,7 @@ async def test_a_token_is_asked_for_once(page: Page, engine: EngineProcess, cons
     await expect(dialog).to_have_count(0)
     await page.get_by_role("button", name="Sign out").click()
     await expect(dialog).to_be_visible()
+    await expect(page.locator("main > *")).to_have_count(0)
     assert await page.evaluate("sessionStorage.length") == 0
     assert [error for error in console_errors if REFUSED not in error] == []
 

@@ -48,8 +48,8 @@ export function App() {
       {signInReason.value && <SignIn />}
       {isHelpOpen.value && <HelpDialog onClose={() => (isHelpOpen.value = false)} />}
       <main id="main" tabIndex={-1}>
-        {/* Another token may see other things: pages begin anew. */}
-        <CurrentPage key={token.value} />
+        {/* Without a token that counts nothing is shown or asked; another one may see other things: pages begin anew. */}
+        {signInReason.value === "" && <CurrentPage key={token.value} />}
       </main>
     </>
   );
