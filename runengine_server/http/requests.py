@@ -83,7 +83,7 @@ def read_json_object(body: bytes, headers: Mapping[str, str]) -> JsonObject:
 
 def _invalid(pointer: str, problem: str) -> InvalidError:
     place = f" at {pointer}" if pointer else ""
-    violation = FieldViolation(field=pointer.lstrip("/").replace("/", ".") or "body", description=problem)
+    violation = FieldViolation(field=pointer.lstrip("/") or "body", description=problem)
     return InvalidError("VALIDATION_FAILED", f"the body cannot be read{place}: {problem}", violations=[violation])
 
 

@@ -261,6 +261,12 @@ def test_same_reason_as_grpc(http: httpx.Client, raw: RawApi, finished: str) -> 
     over_http = http.post("/runs", json={"workflowName": "demo", "priority": 10, "labels": {"": "x"}}).json()["error"]
     assert (over_http["code"], over_http["message"]) == (over_grpc.reason, over_grpc.message)
     assert {each["field"] for each in over_http["details"]["violations"]} == set(over_grpc.violations)
+    inexact = pb.TriggerRequest(workflow_name="demo")
+    inexact.trigger_payload.update({"sizes": [1, 2.0**60]})
+    over_grpc = refusal(raw.engine.Trigger, inexact, TOKENS.admin)
+    body = {"workflowName": "demo", "triggerPayload": {"sizes": [1, 2**60]}}
+    over_http = http.post("/runs", json=body).json()["error"]
+    assert {each["field"] for each in over_http["details"]["violations"]} == set(over_grpc.violations)
     change = run_pb2.ChangeRequest(type="nope")
     over_grpc = refusal(
         raw.engine.TriggerUpdate, pb.TriggerUpdateRequest(base_run_id=finished, change_request=change), TOKENS.admin
