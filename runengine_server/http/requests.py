@@ -1,6 +1,6 @@
 """What every endpoint needs of a request: the credential, and a body that is JSON and not too long."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from starlette.requests import Request
 
@@ -8,6 +8,7 @@ from runengine_server.domain.errors import ExhaustedError, FieldViolation, Inval
 from runengine_server.domain.json_limits import JsonLimits
 from runengine_server.domain.json_parsing import parse_json
 from runengine_server.domain.json_value import JsonLimitExceeded, JsonObject, JsonProblem
+from runengine_server.rpc.conversion.problems import Problems
 
 _DEPTH_MAX = 40
 """Payloads may have 32 levels; their own check says so precisely."""
@@ -38,6 +39,23 @@ def bearer_of(values: Sequence[str]) -> str | None:
         raise UnauthenticatedError("TOKEN_INVALID", "the call carries several authorization headers; send one")
     scheme, _, token = values[0].strip().partition(" ") if values else ("", "", "")
     return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def check_query(request: Request, *, flags: Collection[str]) -> None:
+    """Return when the query of a POST, whose body says the rest, has nothing but these flags, each true or false.
+
+    What it says in vain is not passed over: `?validateOnly=true` would start a run.
+
+    Raises:
+        InvalidError: VALIDATION_FAILED.
+    """
+    problems = Problems()
+    for name, value in request.query_params.multi_items():
+        if name not in flags:
+            problems.add_json_path(name, "is not a parameter of this request; say it in the body")
+        elif value not in ("true", "false"):
+            problems.add_json_path(name, "must be true or false")
+    problems.raise_if_any()
 
 
 async def read_body(request: Request, bytes_max: int) -> bytes:

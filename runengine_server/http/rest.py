@@ -15,7 +15,7 @@ from runengine_server.domain.errors import InvalidError
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.http.endpoint import Behaviour, endpoint
 from runengine_server.http.json_reading import read_message, read_query
-from runengine_server.http.requests import bearer_token, read_body, read_json_object
+from runengine_server.http.requests import bearer_token, check_query, read_body, read_json_object
 from runengine_server.http.routes import BASE_PATH, ROUTES, Route
 from runengine_server.http.watch_tokens import RunReaders, parameters_of
 from runengine_server.rpc.admission import Admission
@@ -58,6 +58,7 @@ def _behaviour(
         if route.verb == "GET":
             _read_query(route, request, message, problems, in_path)
         else:
+            check_query(request, flags=(INCLUDE_PLAN,) if route.is_starting else ())
             document, length = await _read_document(request, body_bytes_max)
             wants_plan = route.is_starting and _wants_plan(document, request, problems)
             if length <= _ON_LOOP_BYTES_MAX:

@@ -13,7 +13,7 @@ from runengine_client.pb.runengine.v1 import workflow_pb2
 from runengine_client.workflow import WorkflowDocumentError, read_workflow
 from runengine_server.domain.errors import FieldViolation, InvalidError
 from runengine_server.http.endpoint import endpoint
-from runengine_server.http.requests import MediaTypeError, bearer_token, read_body
+from runengine_server.http.requests import MediaTypeError, bearer_token, check_query, read_body
 from runengine_server.http.routes import BASE_PATH, workflow_document
 from runengine_server.rpc.admission import Admission
 from runengine_server.rpc.methods import Method
@@ -32,7 +32,8 @@ def workflow_endpoints(methods: Mapping[str, Method], admission: Admission, body
 
     async def behave(request: Request) -> Response:
         await admission.admit(METHOD, bearer_token(request))
-        is_dry = _read_validate_only(request)
+        check_query(request, flags=(VALIDATE_ONLY,))
+        is_dry = request.query_params.get(VALIDATE_ONLY) == "true"
         body = await read_body(request, body_bytes_max)
         workflow = await anyio.to_thread.run_sync(_read, body, _is_json(request))
         answer = await method.answer(workflow_pb2.RegisterWorkflowRequest(workflow=workflow, validate_only=is_dry))
@@ -41,14 +42,6 @@ def workflow_endpoints(methods: Mapping[str, Method], admission: Admission, body
         )
 
     return [Endpoint(BASE_PATH + PATH, endpoint(admission, behave), methods=["POST"])]
-
-
-def _read_validate_only(request: Request) -> bool:
-    text = request.query_params.get(VALIDATE_ONLY, "false")
-    if text not in ("true", "false"):
-        violation = FieldViolation(field=VALIDATE_ONLY, description="must be true or false")
-        raise InvalidError("VALIDATION_FAILED", f"{VALIDATE_ONLY} must be true or false", violations=[violation])
-    return text == "true"
 
 
 def _is_json(request: Request) -> bool:

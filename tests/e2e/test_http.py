@@ -101,6 +101,19 @@ def test_plan_on_request(http: httpx.Client, finished: str) -> None:
     wait_ended(http, answer.json()["runId"])
 
 
+@pytest.mark.parametrize("query", ["validateOnly=true", "includePlan=yes", "requestId=a"])
+def test_queries_that_say_nothing(http: httpx.Client, query: str) -> None:
+    """What stands in the query in place of the body is refused: the run that nobody wanted does not start."""
+    before = http.get("/runs").json()["runs"]
+    answer = http.post(f"/runs?{query}", json={"workflowName": "demo", "triggerPayload": BRIEF})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "VALIDATION_FAILED")
+    [violation] = answer.json()["error"]["details"]["violations"]
+    assert violation["field"] == query.partition("=")[0]
+    assert http.get("/runs").json()["runs"] == before
+    for other in ("/workflows?validateonly=true", "/workflows?validateOnly=yes", "/runs/x/cancel?reason=a"):
+        assert http.post(other, json={}).json()["error"]["code"] == "VALIDATION_FAILED", other
+
+
 def test_cancel_and_retry_without_body(http: httpx.Client, skills: SkillServerProcess) -> None:
     """Cancel and retry need no body; a cancelled run can be retried."""
     started = http.post("/runs", json={"workflowName": "gated", "triggerPayload": {"gate": "later"}}).json()
