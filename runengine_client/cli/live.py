@@ -200,7 +200,8 @@ def lines_of(item: WatchItem, view: RunView, before: dict[str, StepOutcome]) -> 
             told = [
                 _step_line(view, step)
                 for step in view.steps.values()
-                if step.status.is_terminal and not (step.step_id in before and before[step.step_id].status.is_terminal)
+                if (step.status.is_terminal or step.status is StepStatus.RUNNING)
+                and not (step.step_id in before and before[step.step_id].status is step.status)
             ]
             return [_line(view, run_heading(item.run, item.run.status)), *told]
         case RunEvent(detail=RunStatusChanged() as change):
