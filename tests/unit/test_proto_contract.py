@@ -43,7 +43,7 @@ ENUMS = {
     " WORKFLOW_VERSION_CONFLICT BASE_RUN_NOT_COMPLETED RUN_NOT_RETRYABLE IMPACT_WIDENED SKILL_UNREGISTERED PLAN_CHANGED"
     " SEQUENCE_IN_FUTURE QUEUE_FULL TOO_MANY_WATCHES PAYLOAD_TOO_LARGE WATCH_STALLED TOKEN_MISSING TOKEN_INVALID"
     " SCOPE_REQUIRED DRAINING DATABASE_UNAVAILABLE INTERNAL NOT_YET_IMPLEMENTED ARTIFACT_GONE ARTIFACT_OUT_OF_REACH"
-    " TOO_MANY_DOWNLOADS ARTIFACT_STORE_UNAVAILABLE",
+    " TOO_MANY_DOWNLOADS ARTIFACT_STORE_UNAVAILABLE AUTHENTICATION_UNAVAILABLE",
 }
 """Values in the order of their numbers, from 1; 0 is always UNSPECIFIED."""
 
@@ -109,7 +109,7 @@ MESSAGES = {
     "ListRunsRequest": "page_size int32=1, page_token=2, workflow_name=3, statuses RunStatus*=4, labels map=5,"
     " base_run_id=6, created_after TS=7, created_before TS=8, trigger_type TriggerType=9",
     "ListRunsResponse": "runs Run*=1, next_page_token=2",
-    "ListStepsRequest": "run_id=1, page_size int32=2, page_token=3, statuses StepStatus*=4, view View=5",
+    "ListStepsRequest": "run_id=1, page_size int32=2, page_token=3, statuses StepStatus*=4, view View=5, step_id=6",
     "ListStepsResponse": "steps Step*=1, next_page_token=2, as_of_sequence int64=3",
     "ListArtifactsRequest": "run_id=1, page_size int32=2, page_token=3, step_id=4",
     "ListArtifactsResponse": "artifacts Artifact*=1, next_page_token=2",
