@@ -23,10 +23,19 @@ def read_payload(argument: str | None) -> JsonObject:
     except OSError as error:
         raise typer.BadParameter(f"cannot read {argument.removeprefix('@')}: {error.strerror}") from None
     except ValueError as error:
-        raise typer.BadParameter(f"not JSON: {error}") from None
+        hint = f"; a file is written @{argument}" if _names_file(argument) else ""
+        raise typer.BadParameter(f"not JSON: {error}{hint}") from None
     if not isinstance(value, dict):
         raise typer.BadParameter("must be a JSON object, such as '{\"brief\": {}}'")
     return value
+
+
+def _names_file(argument: str) -> bool:
+    """Whether the @ before a file's name was forgotten."""
+    try:
+        return Path(argument).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def read_labels(pairs: list[str] | None) -> dict[str, str]:
