@@ -13,4 +13,5 @@ class Authenticator(Protocol):
 
         Raises:
             UnauthenticatedError: TOKEN_MISSING for None or empty, TOKEN_INVALID for an unknown or expired one.
+            UnavailableError: AUTHENTICATION_UNAVAILABLE, what tokens are verified with cannot be had at the moment.
         """

@@ -38,6 +38,7 @@ class Admission:
 
         Raises:
             UnauthenticatedError: TOKEN_MISSING or TOKEN_INVALID.
+            UnavailableError: AUTHENTICATION_UNAVAILABLE.
             ScopeRequiredError: SCOPE_REQUIRED; always for a method that the table does not know.
         """
         access = METHOD_ACCESS.get(method)

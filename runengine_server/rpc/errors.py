@@ -62,6 +62,7 @@ CODE_BY_REASON: Final[Mapping[str, StatusCode]] = {
     "DRAINING": StatusCode.UNAVAILABLE,
     "DATABASE_UNAVAILABLE": StatusCode.UNAVAILABLE,
     "ARTIFACT_STORE_UNAVAILABLE": StatusCode.UNAVAILABLE,
+    "AUTHENTICATION_UNAVAILABLE": StatusCode.UNAVAILABLE,
     "INTERNAL": StatusCode.INTERNAL,
     "NOT_YET_IMPLEMENTED": StatusCode.UNIMPLEMENTED,  # of the contract; this server has all of it
 }
@@ -95,6 +96,7 @@ _RETRY_AFTER_S_DEFAULT: Final[Mapping[str, float]] = {
     "DRAINING": 1.0,
     "DATABASE_UNAVAILABLE": 1.0,
     "ARTIFACT_STORE_UNAVAILABLE": 1.0,
+    "AUTHENTICATION_UNAVAILABLE": 1.0,
     "QUEUE_FULL": 1.0,
 }
 """Reasons whose RetryInfo is promised; used where the error itself does not say."""

@@ -13,8 +13,8 @@ from runengine_server.domain.ids import Tenant
 
 _KEYS = frozenset({"token", "token_sha256", "principal", "tenant", "scopes", "expires_at"})
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_PRINCIPAL_CHARS_MAX = 256
+TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+PRINCIPAL_CHARS_MAX = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,14 +113,14 @@ class _Reader:
         return hashlib.sha256(token.encode()).hexdigest()
 
     def _principal(self, value: object) -> str:
-        if not isinstance(value, str) or not value.strip() or len(value) > _PRINCIPAL_CHARS_MAX:
-            self._wrong("principal", f"must be a string of 1 to {_PRINCIPAL_CHARS_MAX} characters")
+        if not isinstance(value, str) or not value.strip() or len(value) > PRINCIPAL_CHARS_MAX:
+            self._wrong("principal", f"must be a string of 1 to {PRINCIPAL_CHARS_MAX} characters")
             return ""
         return value
 
     def _tenant(self, value: object) -> Tenant:
-        if not isinstance(value, str) or not _TENANT.fullmatch(value):
-            self._wrong("tenant", f"must match {_TENANT.pattern}")
+        if not isinstance(value, str) or not TENANT.fullmatch(value):
+            self._wrong("tenant", f"must match {TENANT.pattern}")
             return Tenant("")
         return Tenant(value)
 

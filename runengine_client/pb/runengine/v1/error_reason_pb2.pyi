@@ -110,6 +110,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED, HTTP 429. The limit of concurrent downloads is reached. Retryable later or on another replica."""
     ERROR_REASON_ARTIFACT_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 33
     """UNAVAILABLE, HTTP 503. The store that holds the artifact's bytes did not answer. Retryable after RetryInfo."""
+    ERROR_REASON_AUTHENTICATION_UNAVAILABLE: _ErrorReason.ValueType  # 34
+    """UNAVAILABLE, HTTP 503. The keys that tokens are verified with could not be fetched yet. Retryable after RetryInfo."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused: `google.rpc.ErrorInfo.reason` is the name of one of these values without its prefix, and
@@ -204,4 +206,6 @@ ERROR_REASON_TOO_MANY_DOWNLOADS: ErrorReason.ValueType  # 32
 """RESOURCE_EXHAUSTED, HTTP 429. The limit of concurrent downloads is reached. Retryable later or on another replica."""
 ERROR_REASON_ARTIFACT_STORE_UNAVAILABLE: ErrorReason.ValueType  # 33
 """UNAVAILABLE, HTTP 503. The store that holds the artifact's bytes did not answer. Retryable after RetryInfo."""
+ERROR_REASON_AUTHENTICATION_UNAVAILABLE: ErrorReason.ValueType  # 34
+"""UNAVAILABLE, HTTP 503. The keys that tokens are verified with could not be fetched yet. Retryable after RetryInfo."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
