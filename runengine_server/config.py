@@ -62,6 +62,16 @@ class Settings(BaseSettings):
     watches_per_tenant_max: Annotated[int, Field(ge=1, description="open watches of one tenant on this server")] = 500
 
     tokens_file: Annotated[Path | None, Field(description="YAML or JSON; see docs/configuration.md")] = None
+    jwt_jwks_url: Annotated[
+        str | None,
+        Field(description="keys of the issuer of JSON Web Tokens: https://…, http:// on loopback, file:///path"),
+    ] = None
+    jwt_issuer: Annotated[str | None, Field(min_length=1, description="iss of its tokens, letter by letter")] = None
+    jwt_audience: Annotated[str | None, Field(min_length=1, description="aud of tokens that are for this server")] = (
+        None
+    )
+    jwt_tenant_claim: Annotated[str, Field(min_length=1, description="claim that names the tenant")] = "tenant"
+    jwt_scope_claim: Annotated[str, Field(min_length=1, description="claim with the scopes: text or a list")] = "scope"
     anonymous: Annotated[bool, Field(description="let callers in without a token; on loopback only")] = False
 
     skills: Annotated[
@@ -125,7 +135,18 @@ class Settings(BaseSettings):
             raise ValueError("RUNENGINE_TLS_CERT and RUNENGINE_TLS_KEY belong together: set both or neither")
         if self.tokens_file is not None and self.anonymous:
             raise ValueError("RUNENGINE_ANONYMOUS lets everybody in: unset it, or RUNENGINE_TOKENS_FILE")
+        jwt = [self.jwt_jwks_url, self.jwt_issuer, self.jwt_audience]
+        named = "RUNENGINE_JWT_JWKS_URL, RUNENGINE_JWT_ISSUER and RUNENGINE_JWT_AUDIENCE"
+        if None in jwt and jwt != [None, None, None]:
+            raise ValueError(f"{named} belong together: set all three or none")
+        if self.jwt_jwks_url is not None and self.anonymous:
+            raise ValueError(f"RUNENGINE_ANONYMOUS lets everybody in: unset it, or {named}")
         return self
+
+    @property
+    def knows_callers(self) -> bool:
+        """Whether it says where tokens are from."""
+        return self.tokens_file is not None or self.jwt_jwks_url is not None
 
     def scheduler_settings(self) -> SchedulerSettings:
         """The part about the scheduler."""

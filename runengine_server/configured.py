@@ -20,6 +20,8 @@ from runengine_server.adapters.skills.local_runner import LocalSkillRunner
 from runengine_server.adapters.skills.routing import RoutingSkillRunner, route_targets
 from runengine_server.adapters.skills.targets import TargetError, parse_targets, parse_tokens
 from runengine_server.adapters.tokens.anonymous import AnonymousAuthenticator
+from runengine_server.adapters.tokens.jwks import Jwks, JwksError, check_jwks_url
+from runengine_server.adapters.tokens.jwt_tokens import JwtRules, JwtTokens
 from runengine_server.adapters.tokens.static_tokens import StaticTokens
 from runengine_server.adapters.valkey.output_cache import open_valkey_cache
 from runengine_server.config import ConfigurationError, Settings
@@ -167,8 +169,26 @@ def authenticator_of(settings: Settings) -> Authenticator:
     """Who knows the callers."""
     if settings.anonymous:
         return AnonymousAuthenticator()
-    if settings.tokens_file is None:
+    if not settings.knows_callers:
         raise ConfigurationError(
-            "RUNENGINE_TOKENS_FILE is not set: name a file of tokens, or set RUNENGINE_ANONYMOUS=true on loopback"
+            "RUNENGINE_TOKENS_FILE is not set: name a file of tokens, or an issuer of JSON Web Tokens by "
+            "RUNENGINE_JWT_JWKS_URL, or set RUNENGINE_ANONYMOUS=true on loopback"
         )
-    return StaticTokens.from_file(settings.tokens_file)
+    listed = StaticTokens.from_file(settings.tokens_file) if settings.tokens_file is not None else None
+    return listed if listed is not None and settings.jwt_jwks_url is None else _jwt_tokens(settings, listed)
+
+
+def _jwt_tokens(settings: Settings, listed: StaticTokens | None) -> JwtTokens:
+    url, issuer, audience = settings.jwt_jwks_url, settings.jwt_issuer, settings.jwt_audience
+    assert url is not None and issuer is not None and audience is not None, "the settings are consistent"
+    try:
+        check_jwks_url(url)
+    except JwksError as error:
+        raise ConfigurationError(f"RUNENGINE_JWT_JWKS_URL {error}") from None
+    rules = JwtRules(
+        issuer=issuer,
+        audience=audience,
+        tenant_claim=settings.jwt_tenant_claim,
+        scope_claim=settings.jwt_scope_claim,
+    )
+    return JwtTokens(rules, Jwks(url, SystemClock()), otherwise=listed)

@@ -45,7 +45,7 @@ async def _serve(settings: Settings, observer: LogObserver, *, is_development: b
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    token = dev_token() if is_development and settings.tokens_file is None else None
+    token = dev_token() if is_development and not settings.knows_callers else None
     authenticator = StaticTokens.for_development(token) if token else None
     async with run_engine(settings, log=observer, authenticator=authenticator) as engine:
         _announce(settings, engine, token)

@@ -71,7 +71,7 @@ def _exposure(each: Listening, settings: Settings) -> Iterator[Finding]:
 
 def _how_to_expose(settings: Settings) -> str:
     if settings.anonymous:
-        return "set RUNENGINE_TOKENS_FILE instead of RUNENGINE_ANONYMOUS, or bind 127.0.0.1"
+        return "set RUNENGINE_TOKENS_FILE or RUNENGINE_JWT_JWKS_URL instead of RUNENGINE_ANONYMOUS, or bind 127.0.0.1"
     return (
         "set RUNENGINE_TLS_CERT and RUNENGINE_TLS_KEY, or bind 127.0.0.1; "
         "RUNENGINE_INSECURE_PLAINTEXT=true where something in front does TLS"

@@ -14,6 +14,7 @@ from runengine_server.adapters.postgres.database_check import DatabaseUrlError, 
 from runengine_server.adapters.skills.http_callbacks import HttpCallbacks
 from runengine_server.adapters.skills.routing import RoutingSkillRunner, route_targets
 from runengine_server.adapters.skills.targets import Endpoint, SkillTarget, TargetError, parse_targets, parse_tokens
+from runengine_server.adapters.tokens.jwks import JwksError, check_jwks_url
 from runengine_server.adapters.tokens.tokens_file import TokensFileError, read_tokens_file
 from runengine_server.adapters.valkey.connection import SCHEMES
 from runengine_server.commands.effective import without_secrets
@@ -55,8 +56,11 @@ def _redis_url(settings: Settings) -> Iterator[Finding]:
 def _tokens(settings: Settings) -> Iterator[Finding]:
     variable = "RUNENGINE_TOKENS_FILE"
     if settings.tokens_file is None:
-        if not settings.anonymous:
-            advice = "name a file of tokens, or set RUNENGINE_ANONYMOUS=true to let everybody on this machine in"
+        if not settings.anonymous and not settings.knows_callers:
+            advice = (
+                "name a file of tokens, or an issuer by RUNENGINE_JWT_JWKS_URL, "
+                "or set RUNENGINE_ANONYMOUS=true to let everybody on this machine in"
+            )
             yield failed(variable, "is not set", advice)
         return
     try:
@@ -64,6 +68,15 @@ def _tokens(settings: Settings) -> Iterator[Finding]:
     except TokensFileError as error:
         for problem in error.problems:
             yield failed(variable, f"{settings.tokens_file}: {problem}", "see docs/configuration.md#tokens")
+
+
+def _jwks_url(settings: Settings) -> Iterator[Finding]:
+    if settings.jwt_jwks_url is None:
+        return
+    try:
+        check_jwks_url(settings.jwt_jwks_url)
+    except JwksError as error:
+        yield failed("RUNENGINE_JWT_JWKS_URL", str(error), "write https://issuer.example/.well-known/jwks.json")
 
 
 def _certificate(settings: Settings) -> Iterator[Finding]:
@@ -171,7 +184,8 @@ def _artifacts(settings: Settings) -> Iterator[Finding]:
 _CHECKS: Final[tuple[tuple[tuple[str, ...], _Check], ...]] = (
     (("database_url", "listen_database_url"), _database_urls),
     (("redis_url",), _redis_url),
-    (("tokens_file", "anonymous"), _tokens),
+    (("tokens_file", "anonymous", "jwt_jwks_url"), _tokens),
+    (("jwt_jwks_url",), _jwks_url),
     (("tls_cert", "tls_key"), _certificate),
     (("cors_origins",), _origins),
     (("skills", "skill_tokens"), _skills),

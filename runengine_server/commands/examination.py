@@ -15,6 +15,7 @@ from runengine_server.commands.file_examination import (
     examine_workflows,
 )
 from runengine_server.commands.findings import Finding, Level
+from runengine_server.commands.key_examination import examine_keys
 from runengine_server.commands.port_examination import examine_address
 from runengine_server.commands.skill_examination import examine_skills
 
@@ -71,6 +72,9 @@ def _examinations(configuration: Configuration) -> list[_Examination]:
     if redis_url is not None and "REDIS_URL" not in broken:
         chosen.append(lambda: examine_cache(redis_url))
     chosen += [skills_and_workflows, tokens]
+    jwks_url = settings.jwt_jwks_url
+    if jwks_url is not None and "RUNENGINE_JWT_JWKS_URL" not in broken:
+        chosen.append(lambda: examine_keys(jwks_url))
     if "RUNENGINE_ARTIFACT_ROOTS" not in broken:
         chosen.append(lambda: examine_roots(settings.artifact_roots))
     if settings.artifact_store and "RUNENGINE_ARTIFACT_STORE" not in broken:

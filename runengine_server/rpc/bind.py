@@ -26,7 +26,7 @@ def check_bind(address: str, *, has_auth: bool, has_tls: bool, insecure_plaintex
     if not has_auth:
         raise BindRefusedError(
             f"{address} is reachable from other machines and no authentication is configured; "
-            "configure a tokens file or bind 127.0.0.1"
+            "configure a tokens file or an issuer of tokens, or bind 127.0.0.1"
         )
     if not has_tls and not insecure_plaintext:
         raise BindRefusedError(
