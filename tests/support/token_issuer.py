@@ -61,7 +61,7 @@ def signed(key: Key, claims: Mapping[str, object], algorithm: str = "ES256", **h
 
 
 class TokenIssuer:
-    """Publishes `content` with `status` at `url`, and counts how often it was asked."""
+    """Publishes `content` with `status` at `url`, and counts in `asked` and `arrivals` how often it was asked."""
 
     def __init__(self, url: str, content: bytes) -> None:
         """Publish this."""
@@ -70,6 +70,7 @@ class TokenIssuer:
         self.status = 200
         self.headers: dict[str, str] = {}
         self.asked = 0
+        self.arrivals = threading.Semaphore(0)
         self.gate = threading.Event()
         self.gate.set()
 
@@ -81,6 +82,7 @@ def token_issuer(content: bytes) -> Iterator[TokenIssuer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             issuer.asked += 1
+            issuer.arrivals.release()
             issuer.gate.wait(10)
             body, status = issuer.content, issuer.status
             self.send_response(status)
