@@ -18,6 +18,7 @@ TOO_LONG_FUNCTIONS = {("runengine_server/app.py", "run_engine")}
 # Who may start a task outside a task group: grpc.aio hands these no place to put one.
 BARE_TASKS = {
     "runengine_client/skills/server.py": "the host of calls lives as long as the server object, which ends it",
+    "runengine_server/adapters/tokens/jwks.py": "a fetch of keys that callers share outlives the one that began it",
     "runengine_server/http/server.py": "uvicorn serves as long as the server object, which ends it and waits for it",
     "runengine_server/rpc/watches.py": "aborts a stream that grpc.aio blocks in write",
     "tests/integration/rpc/test_server.py": "a call that is to be in flight while something else happens",

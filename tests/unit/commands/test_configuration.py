@@ -192,6 +192,28 @@ def test_origin_that_is_none(origin: str) -> None:
     assert failures(RUNENGINE_CORS_ORIGINS="https://app.example, http://localhost:5173") == {}
 
 
+JWT = {
+    "RUNENGINE_ANONYMOUS": "false",
+    "RUNENGINE_JWT_JWKS_URL": "https://issuer.example/jwks.json",
+    "RUNENGINE_JWT_ISSUER": "https://issuer.example/",
+    "RUNENGINE_JWT_AUDIENCE": "runengine",
+}
+
+
+def test_issuer_of_tokens() -> None:
+    """An issuer is enough to let callers in, also beyond loopback; it is set as a whole, and without anonymity."""
+    assert failures(**JWT) == {}
+    assert failures(**JWT, RUNENGINE_GRPC_ADDRESS="0.0.0.0:1", RUNENGINE_INSECURE_PLAINTEXT="true") == {}
+    for left_out in ("JWKS_URL", "ISSUER", "AUDIENCE"):
+        some = {name: value for name, value in JWT.items() if name != f"RUNENGINE_JWT_{left_out}"}
+        ((_, found),) = failures(**some).items()
+        assert "belong together" in found["found"]
+    both = failures(**{**JWT, "RUNENGINE_ANONYMOUS": "true"})
+    assert [each["found"] for each in both.values()] == ["RUNENGINE_ANONYMOUS lets everybody in"]
+    plain = failures(**{**JWT, "RUNENGINE_JWT_JWKS_URL": f"http://ann:{SECRET}@issuer.example/"})
+    assert plain.keys() == {"RUNENGINE_JWT_JWKS_URL"}
+
+
 def test_skill_tokens() -> None:
     """A token that could never be sent, or that no target uses, is named by number."""
     skills = "image.*=grpc://127.0.0.1:7001"

@@ -79,13 +79,13 @@ async def test_a_new_key_is_found(issuer: TokenIssuer, keys: Jwks, clock: HandCl
 async def test_callers_share_a_fetch(issuer: TokenIssuer, keys: Jwks) -> None:
     """Whoever comes while keys are fetched waits for these, also when the first one gives up."""
     issuer.gate.clear()
-    callers = [asyncio.ensure_future(keys.key("old")) for _ in range(20)]
-    await until_asked(issuer)
-    callers[0].cancel()
-    issuer.gate.set()
-    found = await asyncio.gather(*callers, return_exceptions=True)
-    assert isinstance(found[0], asyncio.CancelledError)
-    assert all(isinstance(each, ECKey) for each in found[1:])
+    async with asyncio.TaskGroup() as tasks:
+        callers = [tasks.create_task(keys.key("old")) for _ in range(20)]
+        await until_asked(issuer)
+        callers[0].cancel()
+        issuer.gate.set()
+    assert callers[0].cancelled()
+    assert all(isinstance(each.result(), ECKey) for each in callers[1:])
     assert issuer.asked == 1
 
 
