@@ -1,1 +1,1 @@
-"""Authenticators that need no other service: tokens from a file, and anonymous access for development."""
+"""Authenticators: tokens from a file, JSON Web Tokens of an issuer, anonymous access for development; watch tokens."""

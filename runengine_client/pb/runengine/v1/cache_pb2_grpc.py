@@ -29,8 +29,8 @@ class CacheAdminServiceStub(object):
     """Looks into the step cache of the caller's tenant and removes what should not be reused.
 
     Besides its own, every RPC may answer UNAUTHENTICATED (TOKEN_MISSING, TOKEN_INVALID), PERMISSION_DENIED
-    (SCOPE_REQUIRED; the scope is cache:admin), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE; RetryInfo says when to come
-    back), INTERNAL (INTERNAL) and UNIMPLEMENTED (NOT_YET_IMPLEMENTED).
+    (SCOPE_REQUIRED; the scope is cache:admin), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE, AUTHENTICATION_UNAVAILABLE;
+    RetryInfo says when to come back), INTERNAL (INTERNAL) and UNIMPLEMENTED (NOT_YET_IMPLEMENTED).
     """
 
     def __init__(self, channel):
@@ -65,8 +65,8 @@ class CacheAdminServiceServicer(object):
     """Looks into the step cache of the caller's tenant and removes what should not be reused.
 
     Besides its own, every RPC may answer UNAUTHENTICATED (TOKEN_MISSING, TOKEN_INVALID), PERMISSION_DENIED
-    (SCOPE_REQUIRED; the scope is cache:admin), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE; RetryInfo says when to come
-    back), INTERNAL (INTERNAL) and UNIMPLEMENTED (NOT_YET_IMPLEMENTED).
+    (SCOPE_REQUIRED; the scope is cache:admin), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE, AUTHENTICATION_UNAVAILABLE;
+    RetryInfo says when to come back), INTERNAL (INTERNAL) and UNIMPLEMENTED (NOT_YET_IMPLEMENTED).
     """
 
     def GetCacheEntry(self, request, context):
@@ -145,8 +145,8 @@ class CacheAdminService(object):
     """Looks into the step cache of the caller's tenant and removes what should not be reused.
 
     Besides its own, every RPC may answer UNAUTHENTICATED (TOKEN_MISSING, TOKEN_INVALID), PERMISSION_DENIED
-    (SCOPE_REQUIRED; the scope is cache:admin), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE; RetryInfo says when to come
-    back), INTERNAL (INTERNAL) and UNIMPLEMENTED (NOT_YET_IMPLEMENTED).
+    (SCOPE_REQUIRED; the scope is cache:admin), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE, AUTHENTICATION_UNAVAILABLE;
+    RetryInfo says when to come back), INTERNAL (INTERNAL) and UNIMPLEMENTED (NOT_YET_IMPLEMENTED).
     """
 
     @staticmethod

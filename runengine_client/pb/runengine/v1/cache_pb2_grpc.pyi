@@ -30,8 +30,8 @@ class CacheAdminServiceStub:
     """Looks into the step cache of the caller's tenant and removes what should not be reused.
 
     Besides its own, every RPC may answer UNAUTHENTICATED (TOKEN_MISSING, TOKEN_INVALID), PERMISSION_DENIED
-    (SCOPE_REQUIRED; the scope is cache:admin), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE; RetryInfo says when to come
-    back), INTERNAL (INTERNAL) and UNIMPLEMENTED (NOT_YET_IMPLEMENTED).
+    (SCOPE_REQUIRED; the scope is cache:admin), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE, AUTHENTICATION_UNAVAILABLE;
+    RetryInfo says when to come back), INTERNAL (INTERNAL) and UNIMPLEMENTED (NOT_YET_IMPLEMENTED).
     """
 
     @_typing.overload
@@ -69,8 +69,8 @@ class CacheAdminServiceAsyncStub(CacheAdminServiceStub):
     """Looks into the step cache of the caller's tenant and removes what should not be reused.
 
     Besides its own, every RPC may answer UNAUTHENTICATED (TOKEN_MISSING, TOKEN_INVALID), PERMISSION_DENIED
-    (SCOPE_REQUIRED; the scope is cache:admin), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE; RetryInfo says when to come
-    back), INTERNAL (INTERNAL) and UNIMPLEMENTED (NOT_YET_IMPLEMENTED).
+    (SCOPE_REQUIRED; the scope is cache:admin), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE, AUTHENTICATION_UNAVAILABLE;
+    RetryInfo says when to come back), INTERNAL (INTERNAL) and UNIMPLEMENTED (NOT_YET_IMPLEMENTED).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -104,8 +104,8 @@ class CacheAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """Looks into the step cache of the caller's tenant and removes what should not be reused.
 
     Besides its own, every RPC may answer UNAUTHENTICATED (TOKEN_MISSING, TOKEN_INVALID), PERMISSION_DENIED
-    (SCOPE_REQUIRED; the scope is cache:admin), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE; RetryInfo says when to come
-    back), INTERNAL (INTERNAL) and UNIMPLEMENTED (NOT_YET_IMPLEMENTED).
+    (SCOPE_REQUIRED; the scope is cache:admin), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE, AUTHENTICATION_UNAVAILABLE;
+    RetryInfo says when to come back), INTERNAL (INTERNAL) and UNIMPLEMENTED (NOT_YET_IMPLEMENTED).
     """
 
     @_abc_1.abstractmethod

@@ -33,9 +33,9 @@ class RunEngineStub:
     The tenant comes from the credential alone; another tenant's ids are NOT_FOUND. Errors carry a google.rpc.Status with
     ErrorInfo (domain `runengine.v1`, the reason as in ErrorReason), and BadRequest, ResourceInfo, PreconditionFailure,
     QuotaFailure or RetryInfo where they apply. Besides its own, every RPC may answer UNAUTHENTICATED (TOKEN_MISSING,
-    TOKEN_INVALID), PERMISSION_DENIED (SCOPE_REQUIRED), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE; RetryInfo says when
-    to come back), INTERNAL (INTERNAL) and UNIMPLEMENTED (NOT_YET_IMPLEMENTED: a feature, or a set field, that is not
-    built yet; nothing is ignored silently).
+    TOKEN_INVALID), PERMISSION_DENIED (SCOPE_REQUIRED), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE,
+    AUTHENTICATION_UNAVAILABLE; RetryInfo says when to come back), INTERNAL (INTERNAL) and UNIMPLEMENTED
+    (NOT_YET_IMPLEMENTED: a feature, or a set field, that is not built yet; nothing is ignored silently).
     """
 
     @_typing.overload
@@ -163,9 +163,9 @@ class RunEngineAsyncStub(RunEngineStub):
     The tenant comes from the credential alone; another tenant's ids are NOT_FOUND. Errors carry a google.rpc.Status with
     ErrorInfo (domain `runengine.v1`, the reason as in ErrorReason), and BadRequest, ResourceInfo, PreconditionFailure,
     QuotaFailure or RetryInfo where they apply. Besides its own, every RPC may answer UNAUTHENTICATED (TOKEN_MISSING,
-    TOKEN_INVALID), PERMISSION_DENIED (SCOPE_REQUIRED), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE; RetryInfo says when
-    to come back), INTERNAL (INTERNAL) and UNIMPLEMENTED (NOT_YET_IMPLEMENTED: a feature, or a set field, that is not
-    built yet; nothing is ignored silently).
+    TOKEN_INVALID), PERMISSION_DENIED (SCOPE_REQUIRED), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE,
+    AUTHENTICATION_UNAVAILABLE; RetryInfo says when to come back), INTERNAL (INTERNAL) and UNIMPLEMENTED
+    (NOT_YET_IMPLEMENTED: a feature, or a set field, that is not built yet; nothing is ignored silently).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -289,9 +289,9 @@ class RunEngineServicer(metaclass=_abc_1.ABCMeta):
     The tenant comes from the credential alone; another tenant's ids are NOT_FOUND. Errors carry a google.rpc.Status with
     ErrorInfo (domain `runengine.v1`, the reason as in ErrorReason), and BadRequest, ResourceInfo, PreconditionFailure,
     QuotaFailure or RetryInfo where they apply. Besides its own, every RPC may answer UNAUTHENTICATED (TOKEN_MISSING,
-    TOKEN_INVALID), PERMISSION_DENIED (SCOPE_REQUIRED), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE; RetryInfo says when
-    to come back), INTERNAL (INTERNAL) and UNIMPLEMENTED (NOT_YET_IMPLEMENTED: a feature, or a set field, that is not
-    built yet; nothing is ignored silently).
+    TOKEN_INVALID), PERMISSION_DENIED (SCOPE_REQUIRED), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE,
+    AUTHENTICATION_UNAVAILABLE; RetryInfo says when to come back), INTERNAL (INTERNAL) and UNIMPLEMENTED
+    (NOT_YET_IMPLEMENTED: a feature, or a set field, that is not built yet; nothing is ignored silently).
     """
 
     @_abc_1.abstractmethod

@@ -29,8 +29,8 @@ class WorkflowRegistryServiceStub(object):
     """Keeps the workflow definitions: named, versioned, immutable DAGs of steps.
 
     Besides its own, every RPC may answer UNAUTHENTICATED (TOKEN_MISSING, TOKEN_INVALID), PERMISSION_DENIED
-    (SCOPE_REQUIRED), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE; RetryInfo says when to come back), INTERNAL (INTERNAL)
-    and UNIMPLEMENTED (NOT_YET_IMPLEMENTED).
+    (SCOPE_REQUIRED), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE, AUTHENTICATION_UNAVAILABLE; RetryInfo says when to come
+    back), INTERNAL (INTERNAL) and UNIMPLEMENTED (NOT_YET_IMPLEMENTED).
     """
 
     def __init__(self, channel):
@@ -60,8 +60,8 @@ class WorkflowRegistryServiceServicer(object):
     """Keeps the workflow definitions: named, versioned, immutable DAGs of steps.
 
     Besides its own, every RPC may answer UNAUTHENTICATED (TOKEN_MISSING, TOKEN_INVALID), PERMISSION_DENIED
-    (SCOPE_REQUIRED), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE; RetryInfo says when to come back), INTERNAL (INTERNAL)
-    and UNIMPLEMENTED (NOT_YET_IMPLEMENTED).
+    (SCOPE_REQUIRED), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE, AUTHENTICATION_UNAVAILABLE; RetryInfo says when to come
+    back), INTERNAL (INTERNAL) and UNIMPLEMENTED (NOT_YET_IMPLEMENTED).
     """
 
     def RegisterWorkflow(self, request, context):
@@ -129,8 +129,8 @@ class WorkflowRegistryService(object):
     """Keeps the workflow definitions: named, versioned, immutable DAGs of steps.
 
     Besides its own, every RPC may answer UNAUTHENTICATED (TOKEN_MISSING, TOKEN_INVALID), PERMISSION_DENIED
-    (SCOPE_REQUIRED), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE; RetryInfo says when to come back), INTERNAL (INTERNAL)
-    and UNIMPLEMENTED (NOT_YET_IMPLEMENTED).
+    (SCOPE_REQUIRED), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE, AUTHENTICATION_UNAVAILABLE; RetryInfo says when to come
+    back), INTERNAL (INTERNAL) and UNIMPLEMENTED (NOT_YET_IMPLEMENTED).
     """
 
     @staticmethod

@@ -30,8 +30,8 @@ class WorkflowRegistryServiceStub:
     """Keeps the workflow definitions: named, versioned, immutable DAGs of steps.
 
     Besides its own, every RPC may answer UNAUTHENTICATED (TOKEN_MISSING, TOKEN_INVALID), PERMISSION_DENIED
-    (SCOPE_REQUIRED), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE; RetryInfo says when to come back), INTERNAL (INTERNAL)
-    and UNIMPLEMENTED (NOT_YET_IMPLEMENTED).
+    (SCOPE_REQUIRED), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE, AUTHENTICATION_UNAVAILABLE; RetryInfo says when to come
+    back), INTERNAL (INTERNAL) and UNIMPLEMENTED (NOT_YET_IMPLEMENTED).
     """
 
     @_typing.overload
@@ -67,8 +67,8 @@ class WorkflowRegistryServiceAsyncStub(WorkflowRegistryServiceStub):
     """Keeps the workflow definitions: named, versioned, immutable DAGs of steps.
 
     Besides its own, every RPC may answer UNAUTHENTICATED (TOKEN_MISSING, TOKEN_INVALID), PERMISSION_DENIED
-    (SCOPE_REQUIRED), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE; RetryInfo says when to come back), INTERNAL (INTERNAL)
-    and UNIMPLEMENTED (NOT_YET_IMPLEMENTED).
+    (SCOPE_REQUIRED), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE, AUTHENTICATION_UNAVAILABLE; RetryInfo says when to come
+    back), INTERNAL (INTERNAL) and UNIMPLEMENTED (NOT_YET_IMPLEMENTED).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -100,8 +100,8 @@ class WorkflowRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps the workflow definitions: named, versioned, immutable DAGs of steps.
 
     Besides its own, every RPC may answer UNAUTHENTICATED (TOKEN_MISSING, TOKEN_INVALID), PERMISSION_DENIED
-    (SCOPE_REQUIRED), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE; RetryInfo says when to come back), INTERNAL (INTERNAL)
-    and UNIMPLEMENTED (NOT_YET_IMPLEMENTED).
+    (SCOPE_REQUIRED), UNAVAILABLE (DRAINING, DATABASE_UNAVAILABLE, AUTHENTICATION_UNAVAILABLE; RetryInfo says when to come
+    back), INTERNAL (INTERNAL) and UNIMPLEMENTED (NOT_YET_IMPLEMENTED).
     """
 
     @_abc_1.abstractmethod
