@@ -15,10 +15,12 @@ from runengine_server.adapters.postgres.run_reader import PostgresRunReader
 from runengine_server.adapters.postgres.run_store import PostgresRunStore
 from runengine_server.adapters.postgres.step_history import NEWER_RUNS_MAX, PostgresStepHistory
 from runengine_server.adapters.postgres.step_queue import PostgresEngineRegistry, PostgresStepQueue
-from runengine_server.domain.ids import StepId, StepNo
+from runengine_server.domain.cache import CacheKey, CacheQuery, Fingerprint
+from runengine_server.domain.ids import Place, StepId, StepNo
 from runengine_server.domain.states import RunStatus
 from runengine_server.ports.run_reader import RunFilter, RunIdentity
 from runengine_server.ports.step_history import MissedStep
+from runengine_server.ports.step_queue import CacheQuestion
 
 from ...support.hand_driven import TENANT, CreateOptions, HandDriven, chain, file_named, hand_driven, wide
 
@@ -37,8 +39,8 @@ _LARGE = re.compile(
     r"(runs|run_progress|run_state|run_events_0|step_queue|step_results_0|outputs_0|step_attempts_0|artifacts"
     r"|artifact_contents|step_cache|idempotency_keys)$"
 )
-# A scan of queue or flights without a condition on the index.
-_READ_WHOLE = re.compile(r"Scan using \w+ on (step_queue|cache_flights)[^\n]*\n(?!\s*Index Cond)")
+# A scan of queue, flights or cache without a condition on the index.
+_READ_WHOLE = re.compile(r"Scan using \w+ on (step_queue|cache_flights|step_cache)[^\n]*\n(?!\s*Index Cond)")
 _HISTORY_RUNS = 10_000
 # Finished runs of one step each, far above the numbers of the runs under test.
 _HISTORY = (
@@ -157,9 +159,18 @@ async def test_a_tick_probes_what_was_empty(database_url: str) -> None:
         async with explained(driven.url, PINNED_PLANS) as database:
             queue = PostgresStepQueue(database)
             (lease,) = (await driven.queue.owned(engine)).leases
-            await queue.tick(engine, [driven.executed(lease, is_filed=True)], 10, [], known)
+            await queue.tick(
+                engine, [driven.executed(lease, is_filed=True)], 10, [_question((lease.run, StepNo(1)))], known
+            )
             assert [plan for plan in database.plans if "unnest" in plan and _READ_WHOLE.search(plan)] == []
             assert any("Index Cond: ((ROW(run, step) >=" in plan for plan in database.plans)
+
+
+def _question(place: Place) -> CacheQuestion:
+    key = CacheKey(tenant=TENANT, workflow_name="test", step_id=StepId("s1"), input_hash="ab" * 32)
+    fingerprint = Fingerprint(skill_id="no.op", cache_version="1", cache_epoch="")
+    query = CacheQuery(key=key, fingerprint=fingerprint, hot_ttl_s=60, claimant=place)
+    return CacheQuestion(query, is_step_known=False)
 
 
 @pytest.mark.parametrize("is_analysed", [False, True])

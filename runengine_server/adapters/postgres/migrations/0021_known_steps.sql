@@ -523,12 +523,13 @@ BEGIN
             ON CONFLICT DO NOTHING;
             -- Only now: what a leader filed that ended while we waited for its flight is seen.
             FOR q IN
-                SELECT v.place, v.is_step_known OR EXISTS (
-                    SELECT FROM step_cache AS s
+                -- (Not EXISTS: the planner may then read all of the cache into a hash.)
+                SELECT v.place, v.is_step_known OR coalesce((
+                    SELECT true FROM step_cache AS s
                     WHERE s.tenant = v.tenant AND s.workflow_name = v.workflow_name AND s.step_id = v.step_id
                     ORDER BY s.tenant, s.workflow_name, s.step_id, s.input_hash
                     LIMIT 1
-                ) AS is_step_known
+                ), false) AS is_step_known
                 FROM unnest(claims) AS v
                 CROSS JOIN LATERAL (
                     SELECT c.run FROM cache_flights AS c
@@ -539,6 +540,7 @@ BEGIN
                     SELECT FROM step_cache AS s
                     WHERE s.tenant = v.tenant AND s.workflow_name = v.workflow_name AND s.step_id = v.step_id
                         AND s.input_hash = v.input_hash
+                    OFFSET 0
                 )
             LOOP
                 l_miss[q.place] := CASE WHEN q.is_step_known THEN 2 ELSE 1 END;
