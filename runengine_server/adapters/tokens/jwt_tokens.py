@@ -78,7 +78,7 @@ class JwtTokens:
         """
         if not token:
             raise UnauthenticatedError(
-                "TOKEN_MISSING", "The call carries no token; send metadata authorization: Bearer <token>"
+                "TOKEN_MISSING", "the call carries no token; send it as authorization: Bearer <token>"
             )
         signed = _signed(token)
         if signed is None:

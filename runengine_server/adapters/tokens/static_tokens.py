@@ -67,7 +67,7 @@ class StaticTokens:
         """
         if not token:
             raise UnauthenticatedError(
-                "TOKEN_MISSING", "The call carries no token; send metadata authorization: Bearer <token>"
+                "TOKEN_MISSING", "the call carries no token; send it as authorization: Bearer <token>"
             )
         digest = hashlib.sha256(token.encode(errors="surrogatepass"))
         known = self._by_digest.get(digest.hexdigest())

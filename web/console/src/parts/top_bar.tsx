@@ -60,7 +60,7 @@ function ConnectionState() {
   const text = {
     connecting: "Connecting…",
     live: "Live",
-    stale: `Reconnecting… last heard ${ago(state.heardAt)}`,
+    stale: state.heardAt ? `Reconnecting… last heard ${ago(state.heardAt)}` : "Reconnecting…",
     paused: "Paused",
     ended: "Up to date",
     refused: "Not connected",
