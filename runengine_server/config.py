@@ -181,5 +181,5 @@ def _line(problem: object) -> str:
     if not place:
         return str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "missing":
-        return f"{variable} is not set; `runengine-server config check` explains, `runengine-server dev` brings databases"
+        return f"{variable} is not set; `runengine-server config check` explains, `runengine-server dev` needs none"
     return f"{variable}: {problem['msg']}"
