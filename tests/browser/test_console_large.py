@@ -1,5 +1,7 @@
 """A run of ten thousand steps in the console: little of it is in the document, and the page stays usable."""
 
+import re
+
 import pytest
 from playwright.async_api import Page, expect
 
@@ -14,6 +16,9 @@ from .console import drawer, open_console
 pytestmark = pytest.mark.anyio
 
 WIDTH, LEVELS = 1000, 10
+HAS_BEGUN = re.compile("node group s-(running|completed)")
+HAS_ENDED = re.compile("cancelled|completed")
+"""The engine may be faster than the browser."""
 ELEMENTS_MAX = 1500
 TASK_MS_MAX = 2000
 """More than ten times what was measured; there were 300 elements."""
@@ -49,7 +54,7 @@ async def test_ten_thousand_steps(
     await page.evaluate(_NOTE_LONG_TASKS)
 
     skills.open_gate("large")
-    await expect(page.locator('.node[data-group="1 t.echo"]')).to_have_class("node group s-running")
+    await expect(page.locator('.node[data-group="1 t.echo"]')).to_have_class(HAS_BEGUN)
     elements = []
     for key in ("2", "3", "4", "1"):
         await page.keyboard.press(key)
@@ -65,7 +70,7 @@ async def test_ten_thousand_steps(
     assert await page.evaluate("window.longest") < TASK_MS_MAX
     assert not console_errors
     await client.cancel(run.id, "seen enough")
-    await expect(page.locator(".run-head .pill")).to_have_text("cancelled")
+    await expect(page.locator(".run-head .pill")).to_have_text(HAS_ENDED)
 
 
 def every_pair(name: str, first: int, second: int) -> workflow_pb2.Workflow:
