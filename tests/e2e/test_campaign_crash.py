@@ -11,6 +11,8 @@ import pytest
 
 from runengine_client import RunEvent
 from runengine_client.skills import LedgerEvent, doubly_started, read_ledger
+from runengine_client.states import StepStatus
+from runengine_client.watch_items import StepStatusChanged
 from runengine_client.workflow import load_workflow
 
 from ..support.campaign_skills import CampaignSkills
@@ -43,7 +45,10 @@ def engine_settings(stack: Any, fresh_database_url: str, skills: CampaignSkills,
 
 
 async def test_killed_in_the_middle(engine_settings: EngineSettings, skills: CampaignSkills) -> None:
-    """The restarted server completes the run by attaching; events are 1, 2, 3 … and no step has two results."""
+    """The restarted server completes the run by attaching; events are 1, 2, 3 … and no step has two results.
+
+    The skills stand still until the successor has leased their steps, so that they are in flight when it calls.
+    """
     address = f"127.0.0.1:{_free_port()}"
     sequences: list[int] = []
     with ExitStack() as engines:
@@ -56,8 +61,11 @@ async def test_killed_in_the_middle(engine_settings: EngineSettings, skills: Cam
                     continue
                 sequences.append(item.sequence)
                 if victim.is_running and len(skills.calls(handle.id)) >= 4:
+                    skills.stop()
                     victim.kill()
                     engines.enter_context(EngineProcess(engine_settings, "successor", address=address))
+                elif not victim.is_running and _is_leased_again(item):
+                    skills.cont()
             run = await client.get_run(handle.id)
     assert not victim.is_running
     assert run.steps_summary.completed == 13
@@ -70,6 +78,14 @@ async def test_killed_in_the_middle(engine_settings: EngineSettings, skills: Cam
         assert not await check_invariants(connection)
     finally:
         await connection.close()
+
+
+def _is_leased_again(event: RunEvent) -> bool:
+    detail = event.detail
+    return isinstance(detail, StepStatusChanged) and (detail.from_status, detail.to_status) == (
+        StepStatus.READY,
+        StepStatus.RUNNING,
+    )
 
 
 def _free_port() -> int:
