@@ -10,8 +10,7 @@ from connectrpc.request import RequestContext
 from protobuf.wkt import Any as Packed
 
 from runengine_server.domain.errors import ExhaustedError, InvalidError, RunEngineError
-from runengine_server.http.requests import bearer_of
-from runengine_server.rpc.admission import Admission
+from runengine_server.rpc.admission import Admission, bearer_of
 from runengine_server.rpc.errors import code_of, internal_error, to_status
 
 Context = RequestContext[Any, Any]

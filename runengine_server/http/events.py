@@ -14,7 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from runengine_client.pb.runengine.v1 import event_pb2, run_engine_pb2
 from runengine_server.domain.caller import Caller
-from runengine_server.domain.errors import FieldViolation, InvalidError, RunEngineError
+from runengine_server.domain.errors import RunEngineError
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.http.disconnect import cancel_when_gone
 from runengine_server.http.errors import error_body, error_response
@@ -130,9 +130,6 @@ def _read_request(request: Request) -> WatchRequest:
     elif last:
         problems.add_json_path("Last-Event-ID", "must be the id of an event of this stream, a whole number")
     problems.raise_if_any()
-    if message.HasField("after_sequence") and message.after_sequence < 0:
-        violation = FieldViolation(field="afterSequence", description="must not be negative")
-        raise InvalidError("VALIDATION_FAILED", "afterSequence must not be negative", violations=[violation])
     return read_watch(message)
 
 

@@ -7,16 +7,15 @@ from typing import Any, TypeAlias, cast
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from google.protobuf.struct_pb2 import Struct, Value
+from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from runengine_server.domain.json_value import JsonObject, JsonValue
+from runengine_server.rpc.conversion.json_struct import plain_object
 
 Field: TypeAlias = Any
 EnumType: TypeAlias = Any
 """Descriptors: protobuf has each of them in two types, which its stubs do not join."""
-
-_INTEGERS_EXACT = 2**53
 
 
 def write_message(message: Message) -> JsonObject:
@@ -69,7 +68,7 @@ def _single(field: Field, value: Any) -> JsonValue:
         return write_enum(field.enum_type, value)
     match value:
         case Struct():
-            return write_struct(value)
+            return plain_object(value)
         case Timestamp():
             return value.ToDatetime(tzinfo=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         case Duration():
@@ -77,24 +76,3 @@ def _single(field: Field, value: Any) -> JsonValue:
         case Message():
             return write_message(value)
     return cast("JsonValue", value)
-
-
-def write_struct(struct: Struct) -> JsonObject:
-    """The object a Struct holds, integral doubles as integers."""
-    return {key: _value(value) for key, value in struct.fields.items()}
-
-
-def _value(value: Value) -> JsonValue:
-    match value.WhichOneof("kind"):
-        case "string_value":
-            return value.string_value
-        case "number_value":
-            number = value.number_value
-            return int(number) if number.is_integer() and abs(number) < _INTEGERS_EXACT else number
-        case "bool_value":
-            return value.bool_value
-        case "struct_value":
-            return write_struct(value.struct_value)
-        case "list_value":
-            return [_value(item) for item in value.list_value.values]
-    return None

@@ -1,13 +1,14 @@
 """What every endpoint needs of a request: the credential, and a body that is JSON and not too long."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 from starlette.requests import Request
 
-from runengine_server.domain.errors import ExhaustedError, FieldViolation, InvalidError, UnauthenticatedError
+from runengine_server.domain.errors import ExhaustedError, FieldViolation, InvalidError
 from runengine_server.domain.json_limits import JsonLimits
 from runengine_server.domain.json_parsing import parse_json
 from runengine_server.domain.json_value import JsonLimitExceeded, JsonObject, JsonProblem
+from runengine_server.rpc.admission import bearer_of
 from runengine_server.rpc.conversion.problems import Problems
 
 _DEPTH_MAX = 40
@@ -27,18 +28,6 @@ def bearer_token(request: Request) -> str | None:
         UnauthenticatedError: TOKEN_INVALID for several credentials, as there is no telling which one counts.
     """
     return bearer_of(request.headers.getlist("authorization"))
-
-
-def bearer_of(values: Sequence[str]) -> str | None:
-    """The bearer token of a request with these authorization headers, None without one.
-
-    Raises:
-        UnauthenticatedError: TOKEN_INVALID for several.
-    """
-    if len(values) > 1:
-        raise UnauthenticatedError("TOKEN_INVALID", "the call carries several authorization headers; send one")
-    scheme, _, token = values[0].strip().partition(" ") if values else ("", "", "")
-    return token.strip() or None if scheme.lower() == "bearer" else None
 
 
 def check_query(request: Request, *, flags: Collection[str]) -> None:

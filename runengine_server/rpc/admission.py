@@ -1,10 +1,10 @@
 """Lets a call in or refuses it: draining, credential, scope; the same for every surface."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from runengine_server.domain.caller import Caller
-from runengine_server.domain.errors import ScopeRequiredError
+from runengine_server.domain.errors import ScopeRequiredError, UnauthenticatedError
 from runengine_server.ports.authenticator import Authenticator
 from runengine_server.rpc.access import METHOD_ACCESS, Public
 from runengine_server.rpc.caller import set_caller
@@ -54,3 +54,15 @@ class Admission:
             )
         set_caller(caller)
         return caller
+
+
+def bearer_of(values: Sequence[str]) -> str | None:
+    """The bearer token of a request with these authorization headers, None without one.
+
+    Raises:
+        UnauthenticatedError: TOKEN_INVALID for several.
+    """
+    if len(values) > 1:
+        raise UnauthenticatedError("TOKEN_INVALID", "the call carries several authorization headers; send one")
+    scheme, _, token = values[0].strip().partition(" ") if values else ("", "", "")
+    return token.strip() or None if scheme.lower() == "bearer" else None

@@ -7,9 +7,9 @@ from typing import Any, Never, TypeAlias, cast
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from runengine_server.domain.errors import InvalidError, RunEngineError, UnauthenticatedError
+from runengine_server.domain.errors import InvalidError, RunEngineError
 from runengine_server.rpc.access import METHOD_ACCESS, Public
-from runengine_server.rpc.admission import Admission
+from runengine_server.rpc.admission import Admission, bearer_of
 from runengine_server.rpc.errors import abort_with, internal_error
 from runengine_server.rpc.off_loop import read_off_loop
 from runengine_server.rpc.serialized import Serialized, serializer_of
@@ -130,11 +130,8 @@ def bearer_token(context: Context) -> str | None:
     Raises:
         UnauthenticatedError: TOKEN_INVALID for several credentials, as there is no telling which one counts.
     """
-    values = [_text(value) for key, value in context.invocation_metadata() or () if _text(key) == "authorization"]
-    if len(values) > 1:
-        raise UnauthenticatedError("TOKEN_INVALID", "the call carries several authorization headers; send one")
-    scheme, _, token = values[0].strip().partition(" ") if values else ("", "", "")
-    return token.strip() or None if scheme.lower() == "bearer" else None
+    metadata = context.invocation_metadata() or ()
+    return bearer_of([_text(value) for key, value in metadata if _text(key) == "authorization"])
 
 
 def _behaviour(function: object) -> Callable[[Message, Context], object]:

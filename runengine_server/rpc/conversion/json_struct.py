@@ -1,6 +1,7 @@
 """Between protobuf Structs and JSON values: numbers become exact, limits are checked, places are named."""
 
 from collections.abc import Iterator
+from typing import cast
 
 from google.protobuf import struct_pb2
 
@@ -53,6 +54,11 @@ def read_object(struct: struct_pb2.Struct, field: str, problems: Problems) -> Js
         problems.add(f"{field}{problem.pointer}", f"{problem.problem}: {_NUMBER_ADVICE}")
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def plain_object(struct: struct_pb2.Struct) -> JsonObject:
+    """The object a Struct of our own holds, integral doubles as ints."""
+    return cast("JsonObject", normalize_numbers(_object(struct)))
 
 
 def struct_of(value: JsonObject | None) -> struct_pb2.Struct | None:
