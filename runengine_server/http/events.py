@@ -65,19 +65,26 @@ class RunEvents:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request: with a stream, or with why there is none."""
         request = Request(scope, receive)
+        is_begun = False
+
+        async def note(message: Message) -> None:
+            nonlocal is_begun
+            is_begun = True
+            await send(message)
+
         try:
             with self._admission.call():
                 caller = await self._readers.admit(request, METHOD)
                 if request.headers.get(LAST_EVENT_ID, "").endswith(_SEEN_END):
-                    await Response(status_code=204)(scope, receive, send)  # EventSource asks no more after this
+                    await Response(status_code=204)(scope, receive, note)  # EventSource asks no more after this
                     return
-                await self._stream(caller, _read_request(request), scope, receive, send)
-        except RunEngineError as error:
-            await error_response(error)(scope, receive, send)
+                await self._stream(caller, _read_request(request), receive, note)
         except Exception as error:
-            await error_response(internal_error(error, METHOD))(scope, receive, send)
+            refusal = _told(error)
+            if not is_begun:  # else the connection closes, and the reader resumes
+                await error_response(refusal)(scope, receive, send)
 
-    async def _stream(self, caller: Caller, wanted: WatchRequest, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _stream(self, caller: Caller, wanted: WatchRequest, receive: Receive, send: Send) -> None:
         """Send what happens until the run ended, the watch must end, or nobody reads.
 
         Raises:
@@ -107,8 +114,13 @@ async def _send_all(watch: Watch, first: WatchMessage, messages: AsyncIterator[W
             with watch.writing(message):
                 await send(_body(await _encoded(message)))
             message = await anext(messages, None)
-    except RunEngineError as error:
-        await send(_body(_event("error", error_body(error))))
+    except Exception as error:  # without an id, so that the reader goes on behind the last event
+        await send(_body(_event("error", error_body(_told(error)))))
+
+
+def _told(error: Exception) -> RunEngineError:
+    """What the reader is told of an error; a defect is logged."""
+    return error if isinstance(error, RunEngineError) else internal_error(error, METHOD)
 
 
 def _start() -> Message:
