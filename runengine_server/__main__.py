@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -31,6 +32,22 @@ cli = typer.Typer(
     help="The RunEngine server. Settings come from the environment: DATABASE_URL, REDIS_URL and RUNENGINE_*."
     "\n\nExamples:\n\n  runengine-server dev\n\n  runengine-server doctor",
 )
+
+
+def _say_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"runengine-server {version('runengine')}")
+        raise typer.Exit
+
+
+@cli.callback()
+def describe(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """Take the options that need no command."""
 
 
 @cli.command(rich_help_panel=RUNNING)

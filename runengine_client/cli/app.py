@@ -42,6 +42,7 @@ def connect(
     url: global_options.Url = URL_DEFAULT,
     output: global_options.Form = Output.TABLE,
     no_color: global_options.NoColor = False,
+    version: global_options.Version = False,
 ) -> None:
     """Start, watch and rebuild runs of workflows.
 

@@ -1,5 +1,6 @@
 """The options of every command, which may stand before or after it."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,6 +48,17 @@ Url = Annotated[
 Form = Annotated[Output, typer.Option("--output", "-o", help="How to print results.", rich_help_panel=PRINTING)]
 NoColor = Annotated[
     bool, typer.Option("--no-color", help="Words without colours; so does NO_COLOR.", rich_help_panel=PRINTING)
+]
+
+
+def _say_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"runengine {version('runengine')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is.")
 ]
 
 

@@ -9,11 +9,13 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+import typer
 import yaml
 from typer.testing import CliRunner
 
@@ -156,6 +158,13 @@ def test_commands_are_grouped() -> None:
     shown = CliRunner().invoke(app, ["--help"]).stdout
     for panel in ("Start and follow", "Look at runs", "Ask why", "Workflows and cache", "Where the server is"):
         assert panel in shown
+
+
+@pytest.mark.parametrize(("name", "command"), [("runengine", app), ("runengine-server", server_app)])
+def test_version(name: str, command: typer.Typer) -> None:
+    """Both programs say their name and the installed version, without a command and without a server."""
+    shown = CliRunner().invoke(command, ["--version"])
+    assert (shown.exit_code, shown.stdout) == (0, f"{name} {metadata.version('runengine')}\n")
 
 
 def test_a_choice_that_is_none(run: Any, fake: Any) -> None:
