@@ -86,7 +86,16 @@ async def test_keys_lead_everywhere(page: Page, engine: EngineProcess, console_e
     assert not console_errors
 
 
-async def test_an_address_that_leads_nowhere(page: Page, engine: EngineProcess) -> None:
-    """A run that is not there, or another tenant's, is told in the engine's words."""
-    await open_console(page, engine, "/runs/00000000-0000-4000-8000-000000000000")
-    await expect(page.get_by_role("alert")).to_contain_text("RUN_NOT_FOUND")
+@pytest.mark.parametrize("run", ["00000000-0000-4000-8000-000000000000", "nonsense"])
+async def test_an_address_that_leads_nowhere(page: Page, engine: EngineProcess, run: str) -> None:
+    """Of a run that is not there, or another tenant's, the page says so once and leads to the list; it asks no more."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/api/" in request.url else None)
+    await page.clock.install()
+    await open_console(page, engine, f"/runs/{run}")
+    await expect(page.get_by_role("heading", name="There is no such run")).to_be_visible()
+    await expect(page.locator(".connection")).to_have_text("Up to date")
+    await page.clock.run_for(60_000)
+    assert len(asked) == 1
+    await page.get_by_role("main").get_by_role("link", name="All runs").click()
+    await expect(page.get_by_role("heading", name="No runs yet")).to_be_visible()

@@ -59,7 +59,8 @@ export async function followEvents(
     } catch (error) {
       if (abort.aborted) return;
       if (error instanceof ApiError && isFinal(error)) {
-        health.value = { ...health.value, connection: "refused", error };
+        // Of what is not there, too, this is all that will ever be heard.
+        health.value = { connection: error.status === 404 ? "ended" : "refused", heardAt: Date.now(), error };
         return;
       }
     } finally {

@@ -1,10 +1,11 @@
 // One run, live: its head, a tab, and the drawer of the step that is selected.
 import { useEffect, useMemo } from "preact/hooks";
+import { ApiError } from "../../api/client";
 import { shortId } from "../../format";
 import { useShortcuts } from "../../keyboard";
 import { useStreamHealth } from "../../live/connection";
 import { RunModel } from "../../live/run_model";
-import { ErrorBox, Loading } from "../../parts/feedback";
+import { Empty, ErrorBox, Loading } from "../../parts/feedback";
 import { Tabs } from "../../parts/tabs";
 import { place, setQuery } from "../../router";
 import { StepDrawer } from "./drawer/step_drawer";
@@ -39,8 +40,20 @@ export function RunPage({ id = "" }: { id?: string }) {
   useEffect(() => {
     document.title = `${run?.workflowName ?? "Run"} ${shortId(id)} · RunEngine`;
   }, [id, run?.workflowName]);
-  if (run === null) return <div class="page">{error ? <ErrorBox error={error} /> : <Loading />}</div>;
-  return <Loaded model={model} />;
+  if (run !== null) return <Loaded model={model} />;
+  if (error instanceof ApiError && error.status === 404) return <Missing id={id} />;
+  return <div class="page">{error ? <ErrorBox error={error} /> : <Loading />}</div>;
+}
+
+/** Never there, removed after its retention, or not the reader's to see. */
+function Missing({ id }: { id: string }) {
+  return (
+    <Empty title="There is no such run">
+      <p>
+        The engine knows no run <code>{id}</code>. <a href="/runs">All runs</a>
+      </p>
+    </Empty>
+  );
 }
 
 function Loaded({ model }: { model: RunModel }) {
