@@ -1,7 +1,9 @@
 """The console's run page: the graph follows the run, the drawer says why, every view has an address."""
 
+import json
+
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from runengine_client import RunEngineClient
 from runengine_client.handle import RunHandle
@@ -42,6 +44,33 @@ async def test_the_graph_follows_the_run(
     await expect(page.locator(".run-head")).to_contain_text("2 steps: 2 completed")
     await expect(page.locator(".connection")).to_have_text("Up to date")
     assert not console_errors
+
+
+async def test_a_run_lasts_no_less_than_its_steps(page: Page, engine: EngineProcess) -> None:
+    """The head's duration covers what its steps show, also between two ticks of the page's clock."""
+    moments = {"createdAt": "2026-01-01T00:00:00Z", "startedAt": "2026-01-01T00:00:00Z"}
+    moments["updatedAt"] = "2026-01-01T00:00:01.400Z"
+    summary = {"total": 2, "completed": 1, "running": 1}
+    run = {"id": "1", "workflowName": "timed", "status": "running", "stepsSummary": summary, **moments}
+    ended = {"stepId": "ended", "level": 0, "status": "completed", "durationMs": 1300}
+    ended |= {"startedAt": "2026-01-01T00:00:00.100Z", "endedAt": "2026-01-01T00:00:01.400Z"}
+    runs = {"stepId": "runs", "level": 1, "status": "running", "startedAt": "2026-01-01T00:00:01.400Z"}
+
+    async def told(route: Route) -> None:
+        snapshot = json.dumps({"run": run, "steps": [ended, runs], "more": False})
+        await route.fulfill(content_type="text/event-stream", body=f"id: 1\nevent: snapshot\ndata: {snapshot}\n\n")
+
+    await page.route("**/runs/1/events?*", told)
+    await page.route("**/runs/1?*", lambda route: route.fulfill(json=run))
+    await page.clock.set_fixed_time("2026-01-01T00:00:00.800Z")
+    await open_console(page, engine, "/runs/1")
+    duration = page.locator(".figure", has_text="Duration").locator("strong")
+    await expect(node(page, "ended").locator(".node-note")).to_have_text("1.3 s")
+    await expect(node(page, "runs").locator(".node-note")).to_have_text("")
+    await expect(duration).to_have_text("1.4 s")
+    await page.clock.set_fixed_time("2026-01-01T00:00:03.600Z")
+    await expect(node(page, "runs").locator(".node-note")).to_have_text("2 s")
+    await expect(duration).to_have_text("3.6 s")
 
 
 async def test_reused_steps_and_why(

@@ -38,11 +38,11 @@ export function stepNote(step: Step): string {
   }
   const ms = stepMs(step);
   if (ms === null) return "";
-  return step.status === "running" ? duration(wholeSeconds(ms)) : duration(ms);
+  if (step.status !== "running") return duration(ms);
+  return ms < SECOND ? "" : duration(Math.floor(ms / SECOND) * SECOND); // as the clock of pages ticks once a second
 }
 
-/** As the clock of pages ticks once a second. */
-const wholeSeconds = (ms: number): number => Math.max(1000, Math.floor(ms / 1000) * 1000);
+const SECOND = 1000;
 
 const OUTCOMES: Record<CacheDecision["outcome"], string> = {
   disabled: "Not cached: its policy says so",

@@ -53,10 +53,11 @@ export function RunRow({ run, isSelected, onFocus }: Props) {
   );
 }
 
-/** How long the run took, or has been running. */
+/** How long the run took, or has been running: no less than any of its steps, whose ends are heard between two ticks. */
 export function runMs(run: Run): number {
   if (run.startedAt === undefined) return 0;
-  return (run.completedAt === undefined ? now.value : Date.parse(run.completedAt)) - Date.parse(run.startedAt);
+  const end = run.completedAt ? Date.parse(run.completedAt) : Math.max(now.value, Date.parse(run.updatedAt));
+  return end - Date.parse(run.startedAt);
 }
 
 /** What began the run, and on what it builds. */
