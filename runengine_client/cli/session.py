@@ -15,6 +15,7 @@ from rich.tree import Tree
 from runengine_client.cli import exit_codes
 from runengine_client.cli.error_output import error_body
 from runengine_client.cli.output import Output, dumps
+from runengine_client.cli.target import check_target, explained
 from runengine_client.client import RunEngineClient
 from runengine_client.connection import TlsOptions
 from runengine_client.errors import RunEngineError, UnavailableError
@@ -45,7 +46,12 @@ class Session:
         return self.output is not Output.TABLE
 
     def client(self) -> RunEngineClient:
-        """A client for the server that the options name."""
+        """A client for the server that the options name.
+
+        Raises:
+            InvalidArgumentError: they name none, or would send the token unencrypted.
+        """
+        check_target(self.target)
         tls: bool | TlsOptions = self.tls
         if self.tls_ca is not None:
             tls = TlsOptions(root_certificates=self.tls_ca.read_bytes())
@@ -86,12 +92,15 @@ class Session:
 
     def print_error(self, error: RunEngineError, server: str = "") -> None:
         """Say on standard error what went wrong, field by field; the server is the target where none is named."""
+        is_absent = isinstance(error, UnavailableError) and not error.is_from_server
+        if is_absent and not server:
+            error = explained(error, self.target)
         if self.is_data:
             self.errors.file.write(dumps(error_body(error), self.output))
             return
         self.errors.print(Text.assemble(("error: ", "bold red"), f"{error.message} ({error.reason})"), soft_wrap=True)
-        if isinstance(error, UnavailableError) and not error.is_from_server:
-            self.errors.print(Text(f"is the server running at {server or self.target}?"), soft_wrap=True)
+        if is_absent and server:
+            self.errors.print(Text(f"is the server running at {server}?"), soft_wrap=True)
         for each in error.violations:
             if each.field not in error.message:
                 self.errors.print(Text.assemble("  ", (each.field, "bold"), f": {each.description}"), soft_wrap=True)

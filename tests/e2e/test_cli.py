@@ -390,4 +390,7 @@ def test_exit_status(run: Command, base: str) -> None:
     assert "TOKEN_INVALID" in refused.stderr
     absent = run("list", RUNENGINE_TARGET="127.0.0.1:1")
     assert absent.returncode == 5
-    assert "is the server running at 127.0.0.1:1?" in absent.stderr
+    assert "nothing answers at 127.0.0.1:1" in absent.stderr
+    impossible = run("list", RUNENGINE_TARGET="http://127.0.0.1:3001")
+    assert impossible.returncode == 2
+    assert "write host:port in --target or RUNENGINE_TARGET" in impossible.stderr

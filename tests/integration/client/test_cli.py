@@ -159,7 +159,7 @@ def test_unavailable(serving, run):
     serving.stop()
     result = run("get", RUN_ID)
     assert result.exit_code == 5
-    assert f"is the server running at {serving.target}?" in result.stderr
+    assert f"nothing answers at {serving.target}" in result.stderr
 
 
 def test_usage():
