@@ -74,3 +74,23 @@ async def test_every_page_is_usable_by_all(
         found += [f"new run: {place}" for place in await violations(page, axe)]
         assert "\n".join(found) == ""
     assert errors == []
+
+
+async def test_pages_fit_a_narrow_window(page: Page, engine: EngineProcess, client: RunEngineClient) -> None:
+    """In a window as narrow as a phone, or as one that is magnified fourfold, no page scrolls to the side."""
+    await client.register_workflow(demo())
+    run = await client.start(DEMO, {"brief": "narrow"}, labels={"campaign": "summer"})
+    await run.result()
+    await page.set_viewport_size({"width": 320, "height": 640})
+    too_wide = []
+    for view in VIEWS:
+        await open_console(page, engine, view.replace("{run}", run.id))
+        await expect(page.locator(".connection")).to_have_text("Live" if "{run}" not in view else "Up to date")
+        await expect(page.locator(".loading")).to_have_count(0)
+        if not await page.evaluate("document.documentElement.scrollWidth <= innerWidth"):
+            too_wide.append(view)
+    assert too_wide == []
+    await page.get_by_role("link", name="Runs", exact=True).click()
+    await page.route("**/api/**", lambda route: route.abort())
+    await expect(page.locator(".connection")).to_contain_text("Reconnecting")
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -1,4 +1,5 @@
 // Tabs whose choice is in the address.
+import { useEffect, useRef } from "preact/hooks";
 import { hrefWith } from "../router";
 
 interface Props {
@@ -11,8 +12,12 @@ interface Props {
 }
 
 export function Tabs({ label, current, tabs, first }: Props) {
+  const row = useRef<HTMLElement>(null);
+  useEffect(() => {
+    row.current!.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }, [current]);
   return (
-    <nav class="tabs" aria-label={label}>
+    <nav class="tabs" aria-label={label} ref={row}>
       {tabs.map(([key, name]) => (
         <a key={key} href={hrefWith({ tab: key === first ? null : key })} aria-current={key === current ? "page" : undefined}>
           {name}
