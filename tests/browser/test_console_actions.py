@@ -1,9 +1,12 @@
 """What the console starts and ends: updates and retries as they were planned, cancels with their reason."""
 
+import json
+
 import pytest
 from playwright.async_api import Page, expect
 
 from runengine_client import RunEngineClient
+from runengine_client.workflow import WorkflowBuilder, expression
 
 from ..e2e.workflows import DEMO, demo, gated, single
 from ..support.engine_process import TOKENS, EngineProcess
@@ -48,6 +51,34 @@ async def test_an_update_shows_its_plan_first(
     [update] = [run async for run in client.list_runs(base_run_id=base)]
     assert page.url == f"{engine.http_url}/runs/{update.id}"
     assert not console_errors
+
+
+async def test_an_update_begins_with_what_is_there(page: Page, engine: EngineProcess, client: RunEngineClient) -> None:
+    """Fields are offered with the base's values: of its payload, or what its steps took without them; else neutral."""
+    number = {"type": "number", "minimum": 0.1, "maximum": 4}
+    schema = {"title": {"type": "string"}, "style": {"type": "string"}, "boost": number, "unread": number}
+    given = {
+        "title": expression("trigger.title"),
+        "style": expression("has(trigger.style) ? trigger.style : trigger.title + '!'"),
+        "nested": {"boost": expression("trigger.?boost.orValue(1.5)")},
+        "louder": expression("trigger.?unread.orValue(2.5) + 1.0"),
+    }
+    await client.register_workflow(
+        WorkflowBuilder("offering", version="1.0.0", trigger_schema={"type": "object", "properties": schema})
+        .step("only", skill="t.echo", input=given)
+        .change("change", seeds=["only"])
+        .build()
+    )
+    run = await client.start("offering", {"title": "here"})
+    await run.result()
+    await open_console(page, engine, f"/runs/{run.id}")
+    await page.get_by_role("button", name="Update").click()
+    offered = page.get_by_role("dialog").locator(".offered")
+    for name in schema:
+        await offered.get_by_role("button", name=name).click()
+        await expect(offered.get_by_role("button", name=name)).to_have_count(0)
+    payload = json.loads(await page.get_by_label("Payload").input_value())
+    assert payload == {"title": "here", "style": "here!", "boost": 1.5, "unread": 1}
 
 
 async def test_a_plan_that_changed_is_shown_again(

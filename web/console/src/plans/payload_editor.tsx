@@ -1,12 +1,13 @@
 // Edits a JSON object as text, and offers the fields that the workflow knows.
+import { useRef } from "preact/hooks";
 import type { Json, JsonObject } from "../api/types";
 
 interface Props {
   readonly text: string;
   readonly onText: (text: string) => void;
   readonly schema: JsonObject | undefined;
-  /** Whose values are offered. */
-  readonly current?: JsonObject | undefined;
+  /** What a field is at present, where anybody knows; what is offered to begin with. */
+  readonly present?: (field: string) => Promise<Json | undefined>;
   /** The change in words; the fields that it names are offered first. */
   readonly described?: string;
 }
@@ -14,15 +15,20 @@ interface Props {
 const ROWS_MIN = 5;
 const ROWS_MAX = 16;
 
-export function PayloadEditor({ text, onText, schema, current, described = "" }: Props) {
+export function PayloadEditor({ text, onText, schema, present, described = "" }: Props) {
   const value = readObject(text);
   const fields = Object.entries((schema?.["properties"] ?? {}) as Record<string, JsonObject>);
   const named = new Set(described.split(/\W+/));
   const offered = (value instanceof Error ? [] : fields.filter(([name]) => !(name in value))).sort(
     ([left], [right]) => Number(named.has(right)) - Number(named.has(left)),
   );
-  const add = (name: string, field: JsonObject) => {
-    onText(JSON.stringify({ ...(value as JsonObject), [name]: current?.[name] ?? example(field) }, null, 2));
+  const latest = useRef(value);
+  latest.current = value;
+  const add = async (name: string, field: JsonObject) => {
+    const added = (await present?.(name).catch(() => undefined)) ?? example(field);
+    if (latest.current instanceof Error || name in latest.current) return;
+    latest.current = { ...latest.current, [name]: added };
+    onText(JSON.stringify(latest.current, null, 2));
   };
   return (
     <>
@@ -76,12 +82,9 @@ export function example(field: JsonObject): Json {
     const required = (field["required"] ?? []) as string[];
     return Object.fromEntries(required.map((name) => [name, example(members[name] ?? {})]));
   }
-  const minimum = field["minimum"];
-  return (
-    { string: "", boolean: false, array: [], integer: minimum ?? 1, number: minimum ?? 1 }[
-      String(field["type"])
-    ] ?? null
-  );
+  const { minimum = 1, maximum = 1 } = field as { minimum?: number; maximum?: number };
+  const one = Math.max(minimum, Math.min(maximum, 1));
+  return { string: "", boolean: false, array: [], integer: one, number: one }[String(field["type"])] ?? null;
 }
 
 function describe(field: JsonObject): string {

@@ -11,6 +11,7 @@ import { CACHE_MODES, CacheModeField } from "../../../plans/cache_mode_field";
 import { PayloadEditor, readObject } from "../../../plans/payload_editor";
 import { PlanActions, PlanArea } from "../../../plans/plan_area";
 import { usePlanning } from "../../../plans/planning";
+import { presentValue } from "../../../plans/present_value";
 
 const MODES = [["", "as the change says"], ["default", "use what is cached"], ...CACHE_MODES] as const;
 
@@ -59,7 +60,7 @@ function UpdateForm({ run, workflow, onClose }: { run: Run; workflow: Workflow; 
           text={text}
           onText={setText}
           schema={workflow.triggerSchema}
-          current={run.triggerPayload}
+          present={(field) => presentValue(run, workflow, field)}
           described={workflow.changeRequests?.[type]?.description ?? ""}
         />
         <CacheModeField value={cacheMode} onValue={setCacheMode} modes={MODES} />
