@@ -14,6 +14,7 @@ from starlette.routing import Route as Endpoint
 from runengine_server.domain.errors import InvalidError
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.http.endpoint import Behaviour, endpoint
+from runengine_server.http.field_names import named_as_written, written_names
 from runengine_server.http.json_reading import read_message, read_query
 from runengine_server.http.requests import bearer_token, check_query, read_body, read_json_object
 from runengine_server.http.routes import BASE_PATH, ROUTES, Route
@@ -46,6 +47,7 @@ def _behaviour(
     route: Route, method: Method, admission: Admission, readers: RunReaders, body_bytes_max: int
 ) -> Behaviour:
     in_path = frozenset(PATH_PARAMETER.findall(route.path))
+    names = written_names(method.descriptor.input_type, route.parameters)
 
     async def behave(request: Request) -> Response:
         if route.is_for_watchers:
@@ -67,7 +69,8 @@ def _behaviour(
                 await anyio.to_thread.run_sync(lambda: read_message(document, message, problems, without=in_path))
         problems.raise_if_any()
         _set_path(message, request.path_params)
-        answer = await method.answer(message)
+        with named_as_written(names):
+            answer = await method.answer(message)
         return await _response(route, answer.message, wants_plan=wants_plan)
 
     return behave

@@ -220,6 +220,23 @@ def test_everything_wrong_is_said_at_once(http: httpx.Client) -> None:
     assert {"forceStepIds", "labels.a"} <= violations.keys()
 
 
+def test_fields_are_named_as_they_were_written(http: httpx.Client, finished: str) -> None:
+    """What this surface spells otherwise than the contract is refused, in violation and message, by its name here."""
+    update = {"changeRequest": {"type": "music.update"}, "deadlineMs": 0}
+    other = http.post("/runs", json={"workflowName": "gated", "triggerPayload": {"gate": "never"}}).json()["runId"]
+    for field, answer in (
+        ("deadlineMs", http.post("/runs", json={"workflowName": "demo", "triggerPayload": BRIEF, "deadlineMs": -1})),
+        ("deadlineMs", http.post(f"/runs/{finished}/update", json=update)),
+        ("ttlMs", http.post(f"/runs/{finished}/watch-token", json={"ttlMs": 1})),
+        ("with", http.get(f"/runs/{finished}/compare", params={"with": other})),
+        ("with", http.get(f"/runs/{finished}/compare?with=%00")),
+    ):
+        error = answer.json()["error"]
+        assert [each["field"] for each in error["details"]["violations"]] == [field], error
+        assert field in error["message"].replace(":", "").split(), error
+    http.post(f"/runs/{other}/cancel")
+
+
 @pytest.mark.parametrize(
     ("content", "media_type", "status", "code"),
     [
