@@ -4,22 +4,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import orjson
+from google.protobuf.empty_pb2 import Empty
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route as Endpoint
 
 from runengine_server.domain.artifact import Artifact
+from runengine_server.domain.caller import Caller
 from runengine_server.domain.errors import ExhaustedError
 from runengine_server.http.byte_ranges import UnsatisfiableRangeError, is_unchanged, wanted_range
 from runengine_server.http.content_headers import content_headers, entity_tag
 from runengine_server.http.content_stream import ContentStream
 from runengine_server.http.endpoint import endpoint
 from runengine_server.http.errors import plain_error
+from runengine_server.http.json_reading import read_query
 from runengine_server.http.json_writing import write_message
 from runengine_server.http.routes import BASE_PATH
-from runengine_server.http.watch_tokens import RunReaders
+from runengine_server.http.watch_tokens import RunReaders, parameters_of
 from runengine_server.ports.artifact_store import BytesElsewhere
 from runengine_server.rpc.admission import Admission
+from runengine_server.rpc.conversion.problems import Problems
 from runengine_server.rpc.conversion.run import artifact_to_proto
 from runengine_server.service.services import Services
 
@@ -51,12 +55,12 @@ class ArtifactContents:
         ]
 
     async def _describe(self, request: Request) -> Response:
-        caller = await self._readers.admit(request, METHOD)
+        caller = await self._admit(request)
         artifact = await self._services.get_artifact(caller, request.path_params["artifactId"])
         return Response(orjson.dumps(write_message(artifact_to_proto(artifact))), media_type="application/json")
 
     async def _answer(self, request: Request) -> Response:
-        caller = await self._readers.admit(request, METHOD)
+        caller = await self._admit(request)
         content = await self._services.open_artifact(caller, request.path_params["artifactId"])
         if isinstance(content.found, BytesElsewhere):
             return RedirectResponse(content.found.url, status_code=302, headers={"Cache-Control": "no-store"})
@@ -79,6 +83,14 @@ class ArtifactContents:
             return Response(status_code=status, headers=headers)
         self._check_room(content.artifact)
         return ContentStream(content.found.chunks(start, end), status, headers, self._counted)
+
+    async def _admit(self, request: Request) -> Caller:
+        """Who calls, with nothing in the query but a watch token."""
+        caller = await self._readers.admit(request, METHOD)
+        problems = Problems()
+        read_query(parameters_of(request), Empty(), problems)
+        problems.raise_if_any()
+        return caller
 
     def _check_room(self, artifact: Artifact) -> None:
         if self._open >= DOWNLOADS_MAX:

@@ -157,6 +157,17 @@ async def test_who_may(client: RunEngineClient, engine: EngineProcess, http: htt
         assert code_of(await http.get(f"/artifacts/{unknown}/content")) == (404, "ARTIFACT_NOT_FOUND")
 
 
+async def test_queries_that_say_nothing(client: RunEngineClient, http: httpx.AsyncClient) -> None:
+    """A parameter that these paths do not have is refused, as on every other path, once the caller is known."""
+    artifact = await published(client)
+    for path in (f"/artifacts/{artifact.id}", f"/artifacts/{artifact.id}/content"):
+        refused = await http.get(path, params={"download": "1"})
+        assert code_of(refused) == (400, "VALIDATION_FAILED")
+        assert [each["field"] for each in refused.json()["error"]["details"]["violations"]] == ["download"]
+        nobody = await http.get(path, params={"download": "1"}, headers={"authorization": "Bearer wrong"})
+        assert code_of(nobody) == (401, "TOKEN_INVALID")
+
+
 async def test_a_watch_token_opens_what_its_run_shows(client: RunEngineClient, engine: EngineProcess) -> None:
     """`?access_token=` opens the artifacts that the run lists, reused ones too, and those of no other run."""
     text = uuid.uuid4().hex
