@@ -7,7 +7,7 @@ from playwright.async_api import Page, Route, expect
 
 from runengine_client import RunEngineClient
 from runengine_client.handle import RunHandle
-from runengine_client.workflow import expression
+from runengine_client.workflow import WorkflowBuilder, expression
 
 from ..e2e.workflows import DEMO, demo, gated, single
 from ..support.engine_process import EngineProcess, EngineSettings
@@ -98,6 +98,33 @@ async def test_reused_steps_and_why(
     await page.keyboard.press("Escape")
     await expect(drawer(page)).to_have_count(0)
     assert not console_errors
+
+
+async def test_causes_come_before_hashes(page: Page, engine: EngineProcess, client: RunEngineClient) -> None:
+    """What a person can read of an explanation comes first: values, then which file is another one; hashes on demand."""
+    written = {"text": expression("trigger.text"), "filename": "text.txt"}
+    read = {"file": expression("steps.write.artifacts[0]"), "title": expression("trigger.title")}
+    await client.register_workflow(
+        WorkflowBuilder("reading", version="1.0.0")
+        .step("write", skill="t.publish", input=written)
+        .step("read", skill="t.echo", needs=["write"], input=read)
+        .change("rewrite", seeds=["write"])
+        .build()
+    )
+    base = await client.start("reading", {"text": "before", "title": "Before"})
+    await base.result()
+    update = await client.start_update(base.id, "rewrite", {"text": "afterwards", "title": "Afterwards"})
+    await update.result()
+    await open_console(page, engine, f"/runs/{update.id}?step=read")
+    told = drawer(page).locator(".why li")
+    await expect(told.first).to_contain_text('read was executed because its input changed at /title: "Before"')
+    await expect(told.nth(1)).to_contain_text(
+        "its input changed at /file: another file, which comes from the artifacts"
+    )
+    await expect(drawer(page).locator(".why")).not_to_contain_text("contentHash")
+    await drawer(page).get_by_role("button", name="Show all of it").click()
+    await expect(told.last).to_contain_text("Also, its input changed at /file/uri:")
+    await expect(told.filter(has_text="/file/contentHash:")).to_have_count(1)
 
 
 async def test_a_cache_hit_has_its_badge(page: Page, engine: EngineProcess, client: RunEngineClient) -> None:

@@ -1,11 +1,11 @@
 // The drawer beside the graph: everything there is to know of one step.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { explainStep, getStep } from "../../../api/runs";
 import type { Step } from "../../../api/types";
 import { duration, moment } from "../../../format";
 import type { RunModel } from "../../../live/run_model";
 import { usePolled } from "../../../live/poll";
-import { Empty, ErrorBox, Loading } from "../../../parts/feedback";
+import { Empty, ErrorBox } from "../../../parts/feedback";
 import { Icon } from "../../../parts/icons";
 import { StatusPill } from "../../../parts/status";
 import { Copy, JsonView, RunLink } from "../../../parts/text";
@@ -13,6 +13,7 @@ import { hrefWith } from "../../../router";
 import { SourceBadge, stepMs } from "../step_look";
 import { CacheCard } from "./cache_card";
 import { Attempts, FailureBox } from "./failures";
+import { Why } from "./why";
 
 interface Props {
   readonly model: RunModel;
@@ -121,30 +122,5 @@ function StepLinks({ ids }: { ids: readonly string[] }) {
       ))}
       {ids.length > LINKS_MAX && <span class="quiet">and {ids.length - LINKS_MAX} more</span>}
     </span>
-  );
-}
-
-const SENTENCES_MAX = 4;
-
-/** The engine's explanation; of a long one its beginning and how it ended. */
-function Why({ text, error }: { text: readonly string[] | undefined; error: Error | null }) {
-  const [isAll, setAll] = useState(false);
-  if (error) return <ErrorBox error={error} />;
-  if (text === undefined) return <Loading lines={2} />;
-  const isLong = text.length > SENTENCES_MAX;
-  const shown = isLong && !isAll ? [...text.slice(0, SENTENCES_MAX - 1), text.at(-1)!] : text;
-  return (
-    <>
-      <ul class="why">
-        {shown.map((sentence) => (
-          <li key={sentence}>{sentence}</li>
-        ))}
-      </ul>
-      {isLong && (
-        <button class="link" type="button" aria-expanded={isAll} onClick={() => setAll(!isAll)}>
-          {isAll ? "Show less" : `Show all ${text.length} reasons`}
-        </button>
-      )}
-    </>
   );
 }
