@@ -15,6 +15,7 @@ from examples.campaign.child import Child
 from runengine_server.app import Engine
 from runengine_server.domain.caller import Caller
 from runengine_server.domain.ids import RunId
+from runengine_server.domain.json_value import JsonObject
 from runengine_server.service.messages import TriggerRequest
 
 
@@ -91,11 +92,8 @@ class Bench:
 
         async def call() -> None:
             for _ in left:
-                request = TriggerRequest(workflow_name=workflow, trigger_payload=next(fresh))  # type: ignore[arg-type]
-                at = perf_counter()
-                answer = await self.engine.services.trigger_run(self.caller, request)
-                assert answer.run_id is not None, "it was started"
-                begun[answer.run_id] = at
+                run, at = await self._start(workflow, next(fresh))
+                begun[run] = at
 
         cpu, start = self.processes.cpu_times(), perf_counter()
         async with asyncio.TaskGroup() as tasks:
@@ -110,6 +108,30 @@ class Bench:
             latencies_s=[ends[run] - at for run, at in begun.items()],
             cpu=self.processes.cpu_times() - cpu,
         )
+
+    async def series(self, work: str, workflow: str, n: int) -> Measurement:
+        """Start n runs from this process, each when the one before has ended."""
+        fresh = payloads()
+        latencies_s: list[float] = []
+        cpu, start = self.processes.cpu_times(), perf_counter()
+        for _ in range(n):
+            run, at = await self._start(workflow, next(fresh))
+            latencies_s.append((await self.ends.of([run]))[run] - at)
+        return measured(
+            work,
+            n=n,
+            steps=n * len(GRAPHS[workflow]),
+            seconds=perf_counter() - start,
+            latencies_s=latencies_s,
+            cpu=self.processes.cpu_times() - cpu,
+        )
+
+    async def _start(self, workflow: str, payload: JsonObject) -> tuple[RunId, float]:
+        at = perf_counter()
+        request = TriggerRequest(workflow_name=workflow, trigger_payload=payload)
+        answer = await self.engine.services.trigger_run(self.caller, request)
+        assert answer.run_id is not None, "it was started"
+        return answer.run_id, at
 
 
 def child(resources: ExitStack, *command: str, on_line: Callable[[str], None] = lambda line: None) -> Child:

@@ -28,15 +28,6 @@ class CpuTimes:
     valkey: float
     skills: float
 
-    def __add__(self, other: Self) -> "CpuTimes":
-        """What both used."""
-        return CpuTimes(
-            engine=self.engine + other.engine,
-            postgres=self.postgres + other.postgres,
-            valkey=self.valkey + other.valkey,
-            skills=self.skills + other.skills,
-        )
-
     def __sub__(self, earlier: Self) -> "CpuTimes":
         """What was used in between."""
         return CpuTimes(
@@ -45,9 +36,6 @@ class CpuTimes:
             valkey=self.valkey - earlier.valkey,
             skills=self.skills - earlier.skills,
         )
-
-
-NOTHING = CpuTimes(engine=0.0, postgres=0.0, valkey=0.0, skills=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

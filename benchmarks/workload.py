@@ -13,6 +13,7 @@ from zlib import crc32
 from benchmarks.graphs import CAMPAIGN, CHAIN, FAN, ONE, Graph, output
 from runengine_client.pb.runengine.v1 import workflow_pb2
 from runengine_client.workflow import WorkflowBuilder, expression
+from runengine_server.domain.json_value import JsonObject
 
 LOCAL_SKILL: Final = "bench.noop"
 DIGEST_SKILL: Final = "bench.digest"
@@ -33,7 +34,7 @@ def digest_output(step_id: str, given: Mapping[str, object]) -> dict[str, object
     return {**output(step_id), "made": crc32(repr(given).encode())}
 
 
-def payloads() -> Iterator[dict[str, object]]:
+def payloads() -> Iterator[JsonObject]:
     """Trigger payloads that no run ever had."""
     session = uuid4().hex
     return ({"run": f"{session}-{number}"} for number in count())

@@ -11,7 +11,6 @@ from typing import Final
 import anyio.to_thread
 
 from benchmarks.bench import Bench, child, measured
-from benchmarks.cpu import NOTHING
 from benchmarks.measurement import Measurement
 from runengine_server.domain.ids import RunId
 
@@ -25,18 +24,7 @@ _CACHE_LINES: Final = logging.getLogger("runengine.cache")
 
 async def one20(bench: Bench) -> list[Measurement]:
     """20 campaign runs one after another: the latency of a run."""
-    runs = [await bench.burst("one20", "bench.campaign", 1, callers=1) for _ in range(20)]
-    latencies_s = [latency for run in runs for latency in run.latencies_s]
-    return [
-        measured(
-            "one20",
-            n=len(runs),
-            steps=sum(run.steps for run in runs),
-            seconds=sum(run.seconds for run in runs),
-            latencies_s=latencies_s,
-            cpu=sum((run.cpu for run in runs), start=NOTHING),
-        )
-    ]
+    return [await bench.series("one20", "bench.campaign", 20)]
 
 
 async def w1(bench: Bench) -> list[Measurement]:

@@ -5,8 +5,8 @@ What was not foreseen, or turns out to be in the cache, is prepared after the tu
 wrong, never correctness.
 """
 
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Mapping, Sequence
 
 from runengine_server.domain.cache import CacheKey
 from runengine_server.domain.errors import UnavailableError
@@ -22,10 +22,11 @@ from runengine_server.scheduler.values import StepValues
 
 # New runs whose first steps wait to be asked about: more than one turn can lease is no use.
 RUNS_MAX = 1000
+PLACES_MAX = 5000
 
 
 class Foresight:
-    """Looks ahead of each turn."""
+    """Looks ahead of each turn, as far as the turn can lease; the rest is left for the turns after it."""
 
     def __init__(
         self, contexts: RunContexts, values: StepValues, preparation: Preparation, reporting: Reporting
@@ -35,7 +36,8 @@ class Foresight:
         self._values = values
         self._preparation = preparation
         self._reporting = reporting
-        self._created: OrderedDict[int, tuple[RunFacts, Sequence[StepNo]]] = OrderedDict()
+        self._created: OrderedDict[RunKey, tuple[RunFacts, Sequence[StepNo]]] = OrderedDict()
+        self._left: deque[tuple[Place, RunContext]] = deque(maxlen=PLACES_MAX)
 
     def run_created(self, facts: RunFacts, ready: Sequence[StepNo]) -> None:
         """A run was created in this process, with these steps in the queue."""
@@ -46,31 +48,21 @@ class Foresight:
 
     async def ahead_of(self, batch: Sequence[Settled], capacity: int) -> Mapping[Place, Foreseen]:
         """The steps that the turn may lease, as far as everything they read is at hand; in order of run and step."""
-        if not capacity:
-            return {}
-        foreseen: dict[Place, Foreseen] = {}
         fresh = {
             (settled.completion.lease.run, settled.completion.lease.step): settled.value
             for settled in batch
             if settled.value is not None
         }
-        for settled in batch:
-            completion, context = settled.completion, settled.context
-            if context is None or not isinstance(completion, StepExecuted | StepReused):
-                continue
-            for step in completion.dependents.steps:
-                self._foresee((completion.lease.run, step), context, fresh, foreseen)
-        if self._created:
-            created, self._created = self._created, OrderedDict()
-            contexts: Mapping[RunKey, RunContext] = {}
-            try:
-                contexts = await self._contexts.get([facts.run for facts, _ in created.values()])
-            except UnavailableError as error:
-                self._reporting.database_unavailable(error)
-            for facts, ready in created.values():
-                if context := contexts.get(facts.run):
-                    for step in ready:
-                        self._foresee((facts.run, step), context, fresh, foreseen)
+        candidates = [*_dependents(batch), *self._left]  # a turn leases first what it makes ready
+        self._left.clear()
+        if len(candidates) < capacity and self._created:
+            candidates += await self._of_created()
+        foreseen: dict[Place, Foreseen] = {}
+        for at, (place, context) in enumerate(candidates):
+            if len(foreseen) == capacity:
+                self._left.extend(candidates[at:])
+                break
+            self._foresee(place, context, fresh, foreseen)
         return dict(sorted(foreseen.items()))
 
     def questions(self, foreseen: Mapping[Place, Foreseen]) -> Sequence[CacheQuestion]:
@@ -93,6 +85,20 @@ class Foresight:
                 missed.append(expected.question.query.key)
         return ready, rest, missed
 
+    async def _of_created(self) -> list[tuple[Place, RunContext]]:
+        created, self._created = self._created, OrderedDict()
+        try:
+            contexts = await self._contexts.get(list(created))
+        except UnavailableError as error:
+            self._reporting.database_unavailable(error)
+            return []
+        return [
+            ((run, step), context)
+            for run, (_, ready) in created.items()
+            if (context := contexts.get(run))
+            for step in ready
+        ]
+
     def _foresee(
         self,
         place: Place,
@@ -111,3 +117,11 @@ class Foresight:
             values[run, read] = value
         if expected := self._preparation.foresee(place, context, values):
             foreseen[place] = expected
+
+
+def _dependents(batch: Sequence[Settled]) -> Iterator[tuple[Place, RunContext]]:
+    for settled in batch:
+        completion, context = settled.completion, settled.context
+        if context is not None and isinstance(completion, StepExecuted | StepReused):
+            for step in completion.dependents.steps:
+                yield (completion.lease.run, step), context

@@ -9,7 +9,7 @@ from runengine_server.domain.ids import SkillId
 from runengine_server.domain.states import CacheTier, FailurePolicy, RunStatus, StepStatus
 
 from .doubles import failed, succeeded
-from .stage import chain, stage, step, workflow
+from .stage import BY_SIGNAL, chain, stage, step, workflow
 
 pytestmark = pytest.mark.anyio
 
@@ -27,6 +27,17 @@ async def test_a_chain_runs_to_its_end() -> None:
         told = [name for name in on.observer.names() if name not in ("runs_changed", "cache_miss")]
         assert told == ["run_started", *["step_started", "step_completed"] * 3, "run_completed"]
         assert on.scheduler.attempts_in_flight == 0
+
+
+async def test_what_one_turn_cannot_lease_is_foreseen_by_later_ones() -> None:
+    """However few steps a turn leases, all that wait for a step are asked about in turns, none with a look-up after one."""
+    leaves = [step(f"leaf{number}", "root") for number in range(10)]
+    async with stage(replace(BY_SIGNAL, attempts_max=3)) as on:
+        run = await on.start(workflow(step("root", trigger="x"), *leaves, name="fan"), {"x": 1})
+        planning = on.cache.lookups
+        assert await on.ended(run) == [RunStatus.COMPLETED]
+        assert len(on.skills.calls) == 11
+        assert on.cache.lookups == planning
 
 
 async def test_cached_steps_are_not_executed_again() -> None:
