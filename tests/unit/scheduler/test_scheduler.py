@@ -30,7 +30,7 @@ async def test_a_chain_runs_to_its_end() -> None:
 
 
 async def test_what_one_turn_cannot_lease_is_foreseen_by_later_ones() -> None:
-    """However few steps a turn leases, all that wait for a step are asked about in turns, none with a look-up after one."""
+    """However few steps a turn leases, all that wait for a step are asked about in turns, never with a look-up."""
     leaves = [step(f"leaf{number}", "root") for number in range(10)]
     async with stage(replace(BY_SIGNAL, attempts_max=3)) as on:
         run = await on.start(workflow(step("root", trigger="x"), *leaves, name="fan"), {"x": 1})
