@@ -101,7 +101,7 @@ async def test_reused_steps_and_why(
 
 
 async def test_causes_come_before_hashes(page: Page, engine: EngineProcess, client: RunEngineClient) -> None:
-    """What a person can read of an explanation comes first: values, then which file is another one; hashes on demand."""
+    """What a person can read of an explanation comes first: values, then files that are others; hashes on demand."""
     written = {"text": expression("trigger.text"), "filename": "text.txt"}
     read = {"file": expression("steps.write.artifacts[0]"), "title": expression("trigger.title")}
     await client.register_workflow(
