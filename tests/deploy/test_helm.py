@@ -12,7 +12,7 @@ from ..support.deploy_tools import DEPLOY, asked, load_yaml
 from ..support.documents import blocks
 
 CHART = DEPLOY / "helm" / "runengine"
-VALUES = {name: load_yaml(CHART / "ci" / f"{name}-values.yaml") for name in ("least", "everything")}
+VALUES = {name: load_yaml(CHART / "ci" / f"{name}-values.yaml") for name in ("least", "everything", "issuer")}
 
 _LINT = """
 import helm_python, json, sys
@@ -134,6 +134,23 @@ def test_settings_exist() -> None:
         assert not {"DATABASE_URL", "REDIS_URL", "RUNENGINE_SKILL_TOKENS"} & settings.keys()
 
 
+@pytest.mark.parametrize(
+    ("name", "said", "expected"),
+    [
+        ("least", {}, True),
+        ("issuer", {}, False),
+        ("issuer", {"tokens": None}, False),
+        ("issuer", {"tokens": False}, False),
+        ("issuer", {"tokens": True}, True),
+    ],
+)
+def test_tokens_are_for_who_has_them(name: str, said: dict[str, Any], expected: bool) -> None:
+    """Engines read listed tokens unless the settings name an issuer; with one, only where the values say so."""
+    objects = rendered({**VALUES[name], "secret": {"existing": "runengine", **said}})
+    settings = objects["ConfigMap", "demo-runengine-settings"]["data"]
+    assert ("RUNENGINE_TOKENS_FILE" in settings) is expected
+
+
 def test_monitoring_finds_the_engines() -> None:
     """The ServiceMonitor selects exactly the service with the port it names, under the job that alerts know."""
     objects = rendered(VALUES["everything"])
@@ -185,6 +202,9 @@ def with_settings(**settings: str) -> dict[str, Any]:
     ("values", "reason"),
     [
         pytest.param({"insecurePlaintext": True}, "secret.existing is required", id="no secret"),
+        pytest.param(
+            {**VALUES["least"], "secret": {"existing": "s", "tokens": False}}, "name an issuer", id="nobody can call"
+        ),
         pytest.param({"secret": {"existing": "s"}}, "set tls.existingSecret, or insecurePlaintext", id="no TLS"),
         pytest.param({**VALUES["least"], "replica": 3}, "replica", id="misspelt"),
         pytest.param(with_settings(RUNENGINE_ANONYMOUS="true"), "RUNENGINE_ANONYMOUS", id="no tokens"),

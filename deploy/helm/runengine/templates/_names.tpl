@@ -37,7 +37,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{- define "runengine.secret" -}}
-{{- required "secret.existing is required: the name of a Secret with DATABASE_URL and tokens.yaml" .Values.secret.existing -}}
+{{- required "secret.existing is required: the name of a Secret with DATABASE_URL, and tokens.yaml unless settings name an issuer" .Values.secret.existing -}}
 {{- end -}}
 
 {{- define "runengine.serviceAccount" -}}
