@@ -123,8 +123,10 @@ def plan_table(plan: RebuildPlan) -> Table:
 
 
 def _causes(caused_by: Sequence[str], pointers: Sequence[str], unknown_until: Sequence[str]) -> Iterable[str]:
-    if caused_by:
-        yield ", ".join(caused_by)
+    """Each step once: one whose end is awaited causes it, too."""
+    settled = [step_id for step_id in caused_by if step_id not in unknown_until]
+    if settled:
+        yield ", ".join(settled)
     if pointers:
         yield f"changed {', '.join(pointers)}"
     if unknown_until:
