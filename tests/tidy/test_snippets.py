@@ -12,8 +12,8 @@ DOCUMENTS = [
     for path in source.tracked()
     if (path.endswith(".md") and path.startswith(("docs/", "examples/", "deploy/"))) or re.fullmatch(r"\w+\.md", path)
 ]
-# Shown, not executed: what programs print, and commands that need a container engine. Pictures are files: a mermaid block
-# would be code on the site, as drawing it takes a script of megabytes.
+# Shown, not executed: what programs print, and commands that need a container engine. Pictures are files: a mermaid
+# block would be code on the site, as drawing it takes a script of megabytes.
 NOT_CODE = {"", "text"}
 
 README = "tests/e2e/test_readme.py"
