@@ -1,4 +1,4 @@
-"""Puts a run's artifacts into a folder that a person can open, under the names the skills gave them."""
+"""Puts a run's artifacts into a folder that a person can open, under the names the skills gave them, and lists them."""
 
 import os
 import shutil
@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from rich.table import Table
+
+from runengine_client.cli import wording
 from runengine_client.types import Artifact
 
 # Says that the folder is ours to empty.
@@ -51,3 +54,15 @@ def hang(artifacts: Iterable[Artifact], folder: Path) -> list[Path]:
             shutil.copyfile(source, target)
         placed.append(target)
     return placed
+
+
+def catalogue(artifacts: Iterable[Artifact]) -> Table:
+    """The files of an update, one a line of a terminal of 80 columns, and which run made each."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("FILE", "STEP", "SIZE", "MADE BY"):
+        table.add_column(column, no_wrap=True, justify="right" if column == "SIZE" else "left")
+    for artifact in artifacts:
+        is_own = artifact.source_run_id in ("", artifact.run_id)
+        made_by = "the update" if is_own else "the build"
+        table.add_row(artifact.filename, artifact.step_id, wording.size(artifact.size_bytes), made_by)
+    return table

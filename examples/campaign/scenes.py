@@ -8,12 +8,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from examples.campaign.gallery import hang
+from examples.campaign.gallery import catalogue, hang
 from runengine_client import RunEngineClient
 from runengine_client.cli import wording
 from runengine_client.cli.live import FollowedRun, follow_run
 from runengine_client.cli.run_view import StepOutcome
-from runengine_client.cli.tables import artifacts_table, plan_summary, plan_table
+from runengine_client.cli.tables import plan_summary, plan_table
 from runengine_client.workflow import load_workflow
 
 WORKFLOW = Path(__file__).with_name("campaign.build.v1.yaml")
@@ -83,10 +83,7 @@ async def _show_files(stage: Stage, client: RunEngineClient, base_run_id: str, u
     stage.announce("4  What was made")
     built = [artifact async for artifact in client.list_artifacts(base_run_id)]
     updated = [artifact async for artifact in client.list_artifacts(update_run_id)]
-    table = artifacts_table(updated)
-    # The demo's store is gone afterwards; the folders below are what stays.
-    table.columns.pop()
-    stage.console.print(table)
+    stage.console.print(catalogue(updated))
     before = hang(built, stage.folder / "1-build")
     after = hang(updated, stage.folder / "2-epic-audio")
     stage.console.print(f"{len(before)} files in {stage.folder / '1-build'}", soft_wrap=True)
