@@ -20,8 +20,6 @@ from runengine_server.adapters.skills.local_runner import LocalSkillRunner
 from runengine_server.adapters.skills.routing import RoutingSkillRunner, route_targets
 from runengine_server.adapters.skills.targets import TargetError, parse_targets, parse_tokens
 from runengine_server.adapters.tokens.anonymous import AnonymousAuthenticator
-from runengine_server.adapters.tokens.jwks import Jwks, JwksError, check_jwks_url
-from runengine_server.adapters.tokens.jwt_tokens import JwtRules, JwtTokens
 from runengine_server.adapters.tokens.static_tokens import StaticTokens
 from runengine_server.adapters.valkey.output_cache import open_valkey_cache
 from runengine_server.config import ConfigurationError, Settings
@@ -178,7 +176,11 @@ def authenticator_of(settings: Settings) -> Authenticator:
     return listed if listed is not None and settings.jwt_jwks_url is None else _jwt_tokens(settings, listed)
 
 
-def _jwt_tokens(settings: Settings, listed: StaticTokens | None) -> JwtTokens:
+def _jwt_tokens(settings: Settings, listed: StaticTokens | None) -> Authenticator:
+    # Imported when it is configured: cryptography takes 10 MB.
+    from runengine_server.adapters.tokens.jwks import Jwks, JwksError, check_jwks_url
+    from runengine_server.adapters.tokens.jwt_tokens import JwtRules, JwtTokens
+
     url, issuer, audience = settings.jwt_jwks_url, settings.jwt_issuer, settings.jwt_audience
     assert url is not None and issuer is not None and audience is not None, "the settings are consistent"
     try:

@@ -2,16 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from runengine_client.skills.artifact_bucket import ArtifactStoreUrlError, open_bucket
-from runengine_server.adapters.artifacts.bucket import BucketStore
 from runengine_server.adapters.artifacts.folder import FolderStore
 from runengine_server.adapters.artifacts.probe import RootedArtifactProbe
 from runengine_server.adapters.artifacts.reader import RootedArtifactReader
 from runengine_server.adapters.artifacts.roots import ArtifactRoot, ArtifactRootError, parse_roots
 from runengine_server.ports.artifact_store import ArtifactStore
 from runengine_server.ports.clock import Clock
+
+if TYPE_CHECKING:
+    from runengine_server.adapters.artifacts.bucket import BucketStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,23 +39,28 @@ def open_artifacts(roots: str, store: str, clock: Clock) -> Artifacts:
         ArtifactRootError: a text is no root, or no store.
     """
     known = parse_roots(roots)
-    bucket: BucketStore | None = None
-    cleared: ArtifactStore | None = None
+    bucket = _bucket(store) if store and not store.startswith("file:") else None
+    cleared: ArtifactStore | None = bucket
     if store.startswith("file:"):
         folder = _folder(store)
         known = (*known, folder)
         cleared = FolderStore(Path(unquote(folder.path)))
-    elif store:
-        try:
-            cleared = bucket = BucketStore(open_bucket(store), store)
-        except ArtifactStoreUrlError as error:
-            raise ArtifactRootError(str(error)) from None
     return Artifacts(
         probe=RootedArtifactProbe(known, clock, bucket=bucket),
         reader=RootedArtifactReader(known, bucket),
         store=cleared,
         has_roots=bool(known or bucket),
     )
+
+
+def _bucket(store: str) -> "BucketStore":
+    # Imported when it is configured: obstore takes 5 MB.
+    from runengine_server.adapters.artifacts.bucket import BucketStore
+
+    try:
+        return BucketStore(open_bucket(store), store)
+    except ArtifactStoreUrlError as error:
+        raise ArtifactRootError(str(error)) from None
 
 
 def _folder(store: str) -> ArtifactRoot:

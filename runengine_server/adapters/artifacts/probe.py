@@ -5,16 +5,19 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult
 
 import anyio
 import anyio.to_thread
 
-from runengine_server.adapters.artifacts.bucket import BucketStore
 from runengine_server.adapters.artifacts.roots import ArtifactRoot, split_uri
 from runengine_server.adapters.breaker import CircuitBreaker
 from runengine_server.domain.errors import UnavailableError
 from runengine_server.ports.clock import Clock
+
+if TYPE_CHECKING:
+    from runengine_server.adapters.artifacts.bucket import BucketStore
 
 _log = logging.getLogger("runengine.artifacts")
 
@@ -51,7 +54,7 @@ class RootedArtifactProbe:
         roots: Sequence[ArtifactRoot],
         clock: Clock,
         settings: ProbeSettings | None = None,
-        bucket: BucketStore | None = None,
+        bucket: "BucketStore | None" = None,
     ) -> None:
         """Probe below `roots` and in the bucket only."""
         self._settings = settings or ProbeSettings()

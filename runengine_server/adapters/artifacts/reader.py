@@ -1,18 +1,21 @@
 """Opens artifacts by their URIs: in the store, below a folder or a server that the operator named, and nowhere else."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from runengine_server.adapters.artifacts.bucket import BucketStore
 from runengine_server.adapters.artifacts.errors import out_of_reach
 from runengine_server.adapters.artifacts.files import find_file
 from runengine_server.adapters.artifacts.roots import ArtifactRoot, split_uri
 from runengine_server.ports.artifact_store import ArtifactBytes, BytesElsewhere
 
+if TYPE_CHECKING:
+    from runengine_server.adapters.artifacts.bucket import BucketStore
+
 
 class RootedArtifactReader:
     """ArtifactReader below the operator's roots."""
 
-    def __init__(self, roots: Sequence[ArtifactRoot], bucket: BucketStore | None = None) -> None:
+    def __init__(self, roots: Sequence[ArtifactRoot], bucket: "BucketStore | None" = None) -> None:
         """Read below `roots` and in the bucket."""
         self._roots = roots
         self._bucket = bucket

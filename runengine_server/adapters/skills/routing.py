@@ -13,7 +13,6 @@ import anyio
 
 from runengine_server.adapters.skills.grpc_runner import GrpcSkillRunner
 from runengine_server.adapters.skills.http_callbacks import HttpCallbacks
-from runengine_server.adapters.skills.http_runner import HttpSkillRunner
 from runengine_server.adapters.skills.local_runner import LocalSkillRunner
 from runengine_server.adapters.skills.targets import Endpoint, SkillTarget, TargetError, Transport
 from runengine_server.domain.failure import SKILL_UNAVAILABLE, Failure
@@ -35,6 +34,22 @@ class HasCatalogue(Protocol):
 
     def catalogue(self) -> Mapping[str, SkillInfo]:
         """What it last said it offers, by id."""
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """A runner elsewhere, to be opened and closed."""
+
+    async def wait_until_asked(self) -> None:
+        """It has been asked what it offers, whether or not it answered."""
+
+    async def __aenter__(self) -> Self:
+        """Open it."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        """Close it."""
 
 
 _NO_TARGET = SkillAvailability(has_target=False, is_catalogue_known=False, info=None)
@@ -102,7 +117,7 @@ class RoutingSkillRunner:
 
     async def __aenter__(self) -> Self:
         """Open every remote runner at once; an unreachable one delays this by 2 s at most and is no error."""
-        remote = [runner for runner in self._runners if isinstance(runner, GrpcSkillRunner | HttpSkillRunner)]
+        remote = [runner for runner in self._runners if isinstance(runner, Remote)]
         for runner in remote:
             await self._stack.enter_async_context(runner)
         async with anyio.create_task_group() as group:
@@ -158,6 +173,9 @@ def route_targets(
         if endpoint.transport.is_http:
             if callbacks is None:
                 raise TargetError("an HTTP target is used, but nothing here takes callbacks")
+            # Imported when it is configured: aiohttp takes 8 MB.
+            from runengine_server.adapters.skills.http_runner import HttpSkillRunner
+
             runners[endpoint] = HttpSkillRunner(
                 endpoint, callbacks=callbacks, token=tokens.get(endpoint), heartbeat_interval_s=heartbeat_interval_s
             )
