@@ -1,7 +1,7 @@
 """Lets a call in or refuses it: draining, credential, scope; the same for every surface."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from runengine_server.domain.caller import Caller
 from runengine_server.domain.errors import ScopeRequiredError, UnauthenticatedError
@@ -19,15 +19,13 @@ class Admission:
         self._authenticator = authenticator
         self._drain = drain
 
-    @contextmanager
-    def call(self) -> Iterator[None]:
+    def call(self) -> AbstractContextManager[None]:
         """Count a call for as long as the block runs.
 
         Raises:
-            UnavailableError: DRAINING.
+            UnavailableError: DRAINING, when the block is entered.
         """
-        with self._drain.call():
-            yield
+        return self._drain.call()
 
     async def admit(self, method: str, token: str | None) -> Caller:
         """The caller may call the method, and `current_caller` in this task knows who it is.
