@@ -70,22 +70,25 @@ async def _measure(databases: Databases, options: argparse.Namespace, figures: F
         async with opened_bench(
             databases, [_workflow(options.steps)], settings={**LOCAL, **_LIMITS}, skills=skills, on_step=gate.on_step
         ) as bench:
+            await _watched(bench, gate, 1, Path(folder), before=0)
+            # What earlier watchers used, later ones may use again: all are compared with a process that had none.
+            before = resident_bytes(os.getpid())
             for watchers in options.watchers:
                 repeats = options.reps if watchers <= _REPEATED_MAX else 1
-                for number in range(repeats + 1):
+                for _ in range(repeats):
                     gate.renew()
-                    found = await _watched(bench, gate, watchers if number else 1, Path(folder))
-                    if number > 0:
-                        for (what, unit), value in found.items():
-                            figures.add(_counted(watchers), what, unit, value)
+                    found = await _watched(bench, gate, watchers, Path(folder), before=before)
+                    for (what, unit), value in found.items():
+                        figures.add(_counted(watchers), what, unit, value)
 
 
-async def _watched(bench: Bench, gate: _Gate, watchers: int, folder: Path) -> dict[tuple[str, str], float]:
+async def _watched(
+    bench: Bench, gate: _Gate, watchers: int, folder: Path, *, before: int
+) -> dict[tuple[str, str], float]:
     request = TriggerRequest(workflow_name=_WORKFLOW, trigger_payload={"run": os.urandom(8).hex()})
     run_id = (await bench.engine.services.trigger_run(bench.caller, request)).run_id
     assert run_id is not None, "it was started"
     pid = os.getpid()
-    before = resident_bytes(pid)
     with ExitStack() as resources:
         crowd = await attached(resources, folder, bench.target, watchers, [run_id])
         waiting = resident_bytes(pid)
