@@ -142,9 +142,9 @@ async def test_a_refusal_is_shown(engine: EngineProcess, origin: str, page: Page
 
 
 async def test_other_origins_may_not_call(engine: EngineProcess, page: Page, origin: str) -> None:
-    """A page of an origin that the engine was not told of cannot call it."""
+    """A page of an origin that the engine was not told of cannot call it, and says what would help."""
     with served(FOLDER / "dist") as foreign:
         assert foreign != origin
         watching = WatchPage(page, foreign)
         await watching.start(engine.http_url, TOKENS.writer, "{}")
-        await expect(watching.problem).to_contain_text("Failed to fetch")
+        await expect(watching.problem).to_contain_text(f"with {foreign} in its RUNENGINE_CORS_ORIGINS")

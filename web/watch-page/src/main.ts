@@ -106,7 +106,11 @@ function say(what: string, why = ""): void {
 
 function show(error: unknown): void {
   const refused = ConnectError.from(error);
-  problem.textContent = `${Code[refused.code]}: ${refused.rawMessage}`;
+  // A browser keeps from the page why there was no answer.
+  const isUnheard = refused.cause instanceof TypeError;
+  problem.textContent = isUnheard
+    ? `No answer. Does an engine run at ${field("url").value}, with ${location.origin} in its RUNENGINE_CORS_ORIGINS?`
+    : `${Code[refused.code]}: ${refused.rawMessage}`;
 }
 
 /** The word of an enum's value, as people write it. */
