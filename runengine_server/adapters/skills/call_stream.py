@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import anyio
+import anyio.lowlevel
 import grpc
 
 from runengine_client.pb.runengine.v1 import skill_runner_pb2, skill_runner_pb2_grpc
@@ -180,6 +181,11 @@ class CallStream:
                         self._hear(opened, message.response, now)
         except grpc.aio.AioRpcError as problem:
             self.ended_with = problem
+        except asyncio.CancelledError:
+            # Of a stream that has not begun gRPC tells a cancellation in an error of its own. A scope takes that for
+            # somebody else's: let out, it ends every task group on its way, and with them the engine.
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            raise
         except Exception:
             # The boundary of one stream: a defect here must not end the runner.
             _log.exception("Stream of skill calls broke")

@@ -1,5 +1,6 @@
 """A watch yields every event once and in order, whatever happens to its streams."""
 
+import socket
 import threading
 
 import anyio
@@ -124,6 +125,16 @@ async def test_silence(serving, fake, make_watch_fault):
     items = await follow(serving, options(silence_s_max=0.3, on_interrupted=interruptions.append))
     assert sequences(items) == list(range(1, 14))
     assert [each.error.reason for each in interruptions] == ["WATCH_SILENT"]
+
+
+async def test_a_server_that_never_answers():
+    """A call that cannot even begin is given up as silent, and tried as often as the options say."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        given = options(silence_s_max=0.1, connect=Backoff(attempts_max=2, first_s=0.001, max_s=0.01))
+        async with RunEngineClient(f"127.0.0.1:{mute.getsockname()[1]}") as client:
+            with anyio.fail_after(20), pytest.raises(UnavailableError) as caught:
+                await anext(client.watch(RUN_ID, options=given))
+    assert caught.value.reason == "WATCH_SILENT"
 
 
 async def test_compacted_history(serving, fake, make_watch_fault):

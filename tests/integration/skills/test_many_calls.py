@@ -183,6 +183,31 @@ async def test_idle_stream_ends(make_call: CallFactory, monkeypatch: pytest.Monk
     assert (fake.streams, fake.alone) == (2, 0)
 
 
+@pytest.mark.parametrize("shares_stream", [True, False], ids=["shared", "alone"])
+async def test_calls_of_a_runner_that_is_away_end_alone(
+    make_call: CallFactory, monkeypatch: pytest.MonkeyPatch, until: Any, shares_stream: bool
+) -> None:
+    """What gRPC cancels before it began ends nothing else: calls fail while their runner is away, and then succeed."""
+    monkeypatch.setattr(call_stream, "IDLE_S", 0.05)
+    is_over = False
+    async with AsyncExitStack() as stack:
+        async with _served(FakeRunner()) as port:
+            endpoint = parse_endpoint(f"grpc://127.0.0.1:{port}")
+            engine = await stack.enter_async_context(
+                GrpcSkillRunner(endpoint, accepted_within_s=0.2, shares_stream=shares_stream)
+            )
+            await engine.wait_until_asked()
+        for _ in range(3):  # each on a stream of its own, as the one before has been idle
+            assert _code(await engine.execute(make_call(), _ignore)) == ("SKILL_UNAVAILABLE", True)
+            await until(lambda: engine._stream is None or not engine._stream.is_open)
+        async with _served(FakeRunner(*[_obliging] * 3), port):
+            with anyio.fail_after(20):
+                while not isinstance(await engine.execute(make_call(), _ignore), Succeeded):
+                    pass
+        is_over = True
+    assert is_over, "this block was cancelled, as an engine would be"
+
+
 async def test_runner_without_many_is_called_one_by_one(make_call: CallFactory) -> None:
     """Where ListSkills does not offer it, or a runner cannot do what it offered, Execute is used, and no call fails."""
 
