@@ -51,6 +51,10 @@ async def _serve(settings: Settings, observer: LogObserver, *, is_development: b
         _announce(settings, engine, token)
         await stop.wait()
         _log.info("draining")
+    if not stop.is_set():
+        # Whatever waits inside was cancelled from within, which says nothing to anybody: a defect of ours, always.
+        _log.critical("the engine ended without being told to")
+        raise SystemExit(1)
 
 
 def _announce(settings: Settings, engine: Engine, token: str | None) -> None:
