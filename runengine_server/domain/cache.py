@@ -8,9 +8,10 @@ from typing import NewType
 from runengine_server.domain.artifact import ProducedArtifact
 from runengine_server.domain.ids import RunId, RunKey, StepId, StepNo, Tenant
 from runengine_server.domain.states import CacheOutcome, CacheTier, MissReason
+from runengine_server.domain.value import value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class CacheKey:
     """What an entry is filed under, for one tenant: `{workflowName}:{stepId}:{inputHash}`."""
 
@@ -24,7 +25,7 @@ class CacheKey:
         return f"{self.workflow_name}:{self.step_id}:{self.input_hash}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Fingerprint:
     """What must also be equal for an entry to be used: who made it, as which cache version, in which epoch."""
 
@@ -42,7 +43,7 @@ Claimant = tuple[RunKey, StepNo]
 """The step that asks in order to execute on a miss, and so to lead the flight or to follow its leader."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class CacheQuery:
     """A key to look up: the fingerprint an entry must have, and whether its artifacts must still be there.
 
@@ -71,7 +72,7 @@ class CacheQuery:
         return FlightId(sha256("\0".join(parts).encode()).digest()[:FLIGHT_ID_BYTES])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Producer:
     """The run and step that executed and committed an output; reuse always names this, never a copy."""
 
@@ -81,7 +82,7 @@ class Producer:
     step_id: StepId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class CacheEntry:
     """A committed success that may be reused: canonical output bytes, their hash and artifacts.
 
@@ -107,7 +108,7 @@ class CacheHit:
     tier: CacheTier
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class CacheMiss:
     """The cache has no usable entry; `reason` is None when only a failed lookup is to blame.
 

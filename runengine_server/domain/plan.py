@@ -6,6 +6,7 @@ from datetime import datetime
 from runengine_server.domain.cache import CacheDecision, CacheKey
 from runengine_server.domain.ids import RunId, RunKey, SkillId, StepId, StepNo
 from runengine_server.domain.states import CacheTier, OutputSource, PlanAction, PlanReason
+from runengine_server.domain.value import value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,7 @@ class ReuseBinding:
     cache: tuple[CacheKey, CacheTier] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class PlannedStep:
     """What happens to one step; `caused_by` and `unknown_until` are direct dependencies, at most 16 each.
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from runengine_server.domain.states import CacheMode, CacheOutcome, CacheScope, MissReason, PlanReason
+from runengine_server.domain.value import value
 from runengine_server.domain.workflow import CachePolicy
 
 
@@ -19,7 +20,7 @@ class ReuseBase:
     """The base run's output is the answer."""
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class LookUp:
     """The cache decides: a hit is reused, a miss is executed."""
 

@@ -1,7 +1,6 @@
 """A step's input: its selector resolved against the run, in canonical bytes with their hash."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import orjson
 
@@ -11,11 +10,12 @@ from runengine_server.domain.failure import INPUT_SELECTOR_FAILED, Failure
 from runengine_server.domain.ids import StepNo
 from runengine_server.domain.json_value import JsonObject, JsonValue
 from runengine_server.domain.run import ChangeRequest
+from runengine_server.domain.value import value
 from runengine_server.planner.compiled import CompiledWorkflow
 from runengine_server.planner.selector import SelectorFailed
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class StepValue:
     """What selectors see of a finished step: its output and its artifacts' selector values."""
 
@@ -28,7 +28,7 @@ def stored_value(body: bytes, artifacts: Iterable[ProducedArtifact]) -> StepValu
     return StepValue(orjson.loads(body), tuple(artifact.as_selector_value() for artifact in artifacts))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class RunScope:
     """A SelectorScope over a run; `value_of` gives what a step that is read has produced."""
 
@@ -51,7 +51,7 @@ def change_value(change: ChangeRequest | None) -> JsonValue:
     return None if change is None else {"type": change.type, "payload": change.payload}
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class StepInput:
     """The bytes that are hashed, sent to the skill and cached under."""
 

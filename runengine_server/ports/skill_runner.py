@@ -10,9 +10,10 @@ from runengine_server.domain.failure import Failure
 from runengine_server.domain.ids import RunId, SkillId, StepId, Tenant
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.trace_context import TraceContext
+from runengine_server.domain.value import value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class SkillCall:
     """One attempt; `input_json` is RFC 8785 and its SHA-256 is `input_hash`; `timeout_s` covers the whole attempt.
 
@@ -33,7 +34,7 @@ class SkillCall:
     trace: TraceContext | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Succeeded:
     """The skill returned an output; `cache_version` is that of the build that executed, as `accepted` reported it."""
 
@@ -71,7 +72,7 @@ class SkillInfo:
     output_schema: JsonObject | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class SkillAvailability:
     """What is known of a skill right now.
 

@@ -10,9 +10,10 @@ from runengine_server.domain.cache import CacheDecision, CacheMiss, CacheQuery, 
 from runengine_server.domain.failure import Failure
 from runengine_server.domain.ids import EngineNo, Place, RunKey, StepNo
 from runengine_server.domain.states import OutputSource, RunStatus
+from runengine_server.domain.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Lease:
     """A time-limited right to run one attempt; `epoch` grows with each lease of the step and fences late results.
 
@@ -35,7 +36,7 @@ class Dependents:
     timeouts_ms: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class CacheFiling:
     """Where a success is filed in the cache; `fingerprint` is that of the build that executed."""
 
@@ -44,7 +45,7 @@ class CacheFiling:
     fingerprint: Fingerprint
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class StepExecuted:
     """The skill succeeded: canonical output bytes, committed with everything that follows from them."""
 
@@ -120,7 +121,7 @@ class EndedRun:
     failure: Failure | None
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class CacheQuestion:
     """What a step will ask the cache when it is leased; the query's claimant is the step.
 

@@ -1,6 +1,5 @@
 """One attempt as a pipeline: call the skill, check what it returned, say what follows."""
 
-from dataclasses import dataclass
 from random import Random
 from typing import Final
 
@@ -19,6 +18,7 @@ from runengine_server.domain.canonical_json import (
 from runengine_server.domain.failure import INPUT_INVALID, INTERNAL, OUTPUT_INVALID, OUTPUT_TOO_LARGE, Failure
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.retry import backoff_ms, is_retried, run_failure
+from runengine_server.domain.value import value
 from runengine_server.domain.workflow import StepDefinition
 from runengine_server.planner.payload_schema import SchemaProblem
 from runengine_server.planner.skill_schema import INLINE_BYTES_MAX, SkillSchemas, details, summary
@@ -46,7 +46,7 @@ _DUE_RUN_ENDS_WITHIN_S: Final = 5.0
 """Engines look for due runs every second and after their leases every third of a lease; later the database is away."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Settled:
     """What is to be committed for a lease, and what becomes true once it is."""
 

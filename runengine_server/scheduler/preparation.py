@@ -17,6 +17,7 @@ from runengine_server.domain.cache import (
 from runengine_server.domain.failure import Failure
 from runengine_server.domain.ids import Place, RunKey, StepId, StepNo
 from runengine_server.domain.states import CacheMode, CacheOutcome, MissReason, OutputSource, PlanAction
+from runengine_server.domain.value import value
 from runengine_server.domain.workflow import StepDefinition
 from runengine_server.planner.binding import hit_decision, hit_source
 from runengine_server.planner.decision import (
@@ -39,7 +40,7 @@ from runengine_server.scheduler.run_contexts import RunContext, RunContexts
 from runengine_server.scheduler.values import StepValues
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Execute:
     """The step calls its skill; `generation` is of the cache's miss (see CacheEntry), `flight` the one it leads."""
 
@@ -90,7 +91,7 @@ class CannotResolve:
 Prepared = Execute | Reuse | Follow | CannotResolve
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Foreseen:
     """A step that will ask the cache once it is leased: input and question are known before."""
 

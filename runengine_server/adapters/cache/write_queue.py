@@ -2,12 +2,12 @@
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
 
 from runengine_server.domain.cache import CacheEntry
+from runengine_server.domain.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class HotWrite:
     """An entry to keep for `ttl_s`; a promotion gives way to what is there already."""
 
