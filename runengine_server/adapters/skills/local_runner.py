@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final
 
 import anyio
@@ -43,21 +44,25 @@ _TIMED_OUT: Final = Failed(
 class _LocalCall:
     """One attempt; the `CallHandle` of its context."""
 
-    __slots__ = ("_folder_of", "_loop", "_on_progress", "artifacts", "facts", "is_cached", "is_cancelled", "started_at")
+    __slots__ = ("_folder_of", "_on_progress", "artifacts", "facts", "is_cached", "is_cancelled", "started_at")
 
-    def __init__(self, call: SkillCall, on_progress: ProgressListener, folder_of: Callable[[], ArtifactFolder]) -> None:
+    def __init__(
+        self,
+        call: SkillCall,
+        on_progress: Callable[[float, str, datetime], object],
+        folder_of: Callable[[], ArtifactFolder],
+    ) -> None:
         self.facts = call
         self.is_cancelled = False
         self.is_cached = True
         self.artifacts: list[Artifact] = []
-        self._loop = asyncio.get_running_loop()
-        self.started_at = self._loop.time()
+        self.started_at = monotonic()
         self._on_progress = on_progress
         self._folder_of = folder_of
 
     @property
     def deadline(self) -> datetime:
-        remaining_s = self.started_at + self.facts.timeout_s - self._loop.time()
+        remaining_s = self.started_at + self.facts.timeout_s - monotonic()
         return datetime.now(UTC) + timedelta(seconds=remaining_s)
 
     @property
@@ -73,7 +78,7 @@ class _LocalCall:
 
     def report_progress(self, fraction: float, message: str, reported_at: datetime) -> None:
         if not self.is_cancelled:
-            self._loop.call_soon_threadsafe(self._on_progress, fraction, message, reported_at)
+            self._on_progress(fraction, message, reported_at)
 
     def do_not_cache(self) -> None:
         self.is_cached = False
@@ -119,7 +124,8 @@ class LocalSkillRunner:
         chosen = self._skills.get(call.skill_id)
         if chosen is None:
             return Failed(failure=Failure(code=SKILL_UNAVAILABLE, message=f"There is no skill {call.skill_id} here"))
-        handle = _LocalCall(call, on_progress, self._artifact_store)
+        tell = partial(asyncio.get_running_loop().call_soon_threadsafe, on_progress)  # skills have threads of their own
+        handle = _LocalCall(call, tell, self._artifact_store)
         # Not anyio's cancel scope: with it a call of a function that does nothing took 12.2 µs, with this 10.3 µs.
         alarm = asyncio.timeout(call.timeout_s)
         try:
