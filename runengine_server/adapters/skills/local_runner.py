@@ -49,7 +49,7 @@ class _LocalCall:
     def __init__(
         self,
         call: SkillCall,
-        on_progress: Callable[[float, str, datetime], object],
+        on_progress: ProgressListener,
         folder_of: Callable[[], ArtifactFolder],
     ) -> None:
         self.facts = call
@@ -124,7 +124,11 @@ class LocalSkillRunner:
         chosen = self._skills.get(call.skill_id)
         if chosen is None:
             return Failed(failure=Failure(code=SKILL_UNAVAILABLE, message=f"There is no skill {call.skill_id} here"))
-        tell = partial(asyncio.get_running_loop().call_soon_threadsafe, on_progress)  # skills have threads of their own
+        loop = asyncio.get_running_loop()
+
+        def tell(fraction: float, message: str, reported_at: datetime) -> None:
+            loop.call_soon_threadsafe(on_progress, fraction, message, reported_at)  # skills have threads of their own
+
         handle = _LocalCall(call, tell, self._artifact_store)
         # Not anyio's cancel scope: with it a call of a function that does nothing took 12.2 µs, with this 10.3 µs.
         alarm = asyncio.timeout(call.timeout_s)
