@@ -16,6 +16,7 @@ from runengine_client.cli import exit_codes
 from runengine_client.cli.error_output import error_body
 from runengine_client.cli.output import Output, dumps
 from runengine_client.cli.target import check_target, explained
+from runengine_client.cli.token_advice import advised
 from runengine_client.client import RunEngineClient
 from runengine_client.connection import TlsOptions
 from runengine_client.errors import RunEngineError, UnavailableError
@@ -95,6 +96,7 @@ class Session:
         is_absent = isinstance(error, UnavailableError) and not error.is_from_server
         if is_absent and not server:
             error = explained(error, self.target)
+        error = advised(error)
         if self.is_data:
             self.errors.file.write(dumps(error_body(error), self.output))
             return
