@@ -8,7 +8,6 @@ lost engines keeps it for its grace period, in which the next attempt joins it; 
 """
 
 import asyncio
-import logging
 import math
 from collections import deque
 from dataclasses import dataclass
@@ -35,8 +34,6 @@ _LOOK_AGAIN_S: Final = 0.02
 
 # Beside `cancel`, for runners that know it: the engine only stops listening, as if it were lost.
 LEAVE_METADATA: Final = "runengine-leave"
-
-_log = logging.getLogger(__name__)
 
 
 class NotSentError(Exception):
@@ -186,9 +183,6 @@ class CallStream:
             # somebody else's: let out, it ends every task group on its way, and with them the engine.
             await anyio.lowlevel.checkpoint_if_cancelled()
             raise
-        except Exception:
-            # The boundary of one stream: a defect here must not end the runner.
-            _log.exception("Stream of skill calls broke")
 
     def _hear(self, opened: _OpenCall, response: skill_runner_pb2.ExecuteResponse, now: float) -> None:
         reader = opened.reader

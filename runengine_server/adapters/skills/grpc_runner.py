@@ -1,6 +1,7 @@
 """Calls the skills of one gRPC target and knows what it offers."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Final, Self
@@ -33,6 +34,8 @@ from runengine_server.ports.skill_runner import (
     SkillCall,
     SkillInfo,
 )
+
+_log = logging.getLogger(__name__)
 
 # How long a stream may take to close once its outcome is here.
 _CLOSE_WITHIN_S: Final = 2.0
@@ -215,7 +218,11 @@ class GrpcSkillRunner:
         return self._stream
 
     async def _run_stream(self, stream: CallStream) -> None:
-        await stream.run()
+        try:
+            await stream.run()
+        except Exception:
+            # The boundary of one stream: its calls have failed with it, others and the engine go on.
+            _log.exception("Stream of skill calls broke")
         if stream.understands_cancel:
             self._understands_cancel = True
         if stream.ended_with is not None:

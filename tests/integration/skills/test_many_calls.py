@@ -208,6 +208,23 @@ async def test_calls_of_a_runner_that_is_away_end_alone(
     assert is_over, "this block was cancelled, as an engine would be"
 
 
+async def test_a_stream_that_breaks_ends_alone(make_call: CallFactory) -> None:
+    """A defect while calls are written fails the calls of that stream; those of the next one succeed."""
+    is_broken, is_over = True, False
+
+    def metadata(call: SkillCall) -> tuple[tuple[str, str], ...]:
+        if is_broken:
+            raise RuntimeError("nobody expected this")
+        return ()
+
+    async with _engine_of(FakeRunner(*[_obliging] * 3), call_metadata=metadata) as engine:
+        assert _code(await engine.execute(make_call(), _ignore))[0] == "SKILL_PROTOCOL_ERROR"
+        is_broken = False
+        assert isinstance(await engine.execute(make_call(), _ignore), Succeeded)
+        is_over = True
+    assert is_over, "this block was cancelled, as an engine would be"
+
+
 async def test_runner_without_many_is_called_one_by_one(make_call: CallFactory) -> None:
     """Where ListSkills does not offer it, or a runner cannot do what it offered, Execute is used, and no call fails."""
 
