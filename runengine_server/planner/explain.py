@@ -1,5 +1,6 @@
 """From what is known of a step to sentences a person reads: why it ran, was reused, waits or failed. Pure."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from runengine_server.domain.states import (
     StepStatus,
     TriggerType,
 )
-from runengine_server.planner.input_changes import InputChanges
+from runengine_server.planner.input_changes import InputChange, InputChanges
 from runengine_server.planner.wording import (
     cache_sentence,
     change_phrase,
@@ -26,6 +27,9 @@ from runengine_server.planner.wording import (
 )
 
 CHANGES_SHOWN_MAX = 8
+
+_OF_A_FILE = re.compile(r"/(?:contentHash|sizeBytes|uri)$")
+_HASH = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,11 +237,17 @@ def _causes(facts: StepFacts) -> Iterator[str]:
 def _changes(changes: InputChanges | None, *, verb: str, is_update: bool) -> Iterator[str]:
     if changes is None:
         return
-    for change in changes.changes[:CHANGES_SHOWN_MAX]:
+    for change in sorted(changes.changes, key=_says_little)[:CHANGES_SHOWN_MAX]:
         yield f"its input {verb} at {change_phrase(change, is_update=is_update)}"
     left = len(changes.changes) - CHANGES_SHOWN_MAX
     if left > 0:
         yield f"its input {verb} in {left} further places{' at least' if changes.is_cut else ''}"
+
+
+def _says_little(change: InputChange) -> bool:
+    """True of a hash, or where else another file only shows that it is another one: no cause a person can read."""
+    is_hash = any(value is not None and _HASH.search(value) for value in (change.before, change.after))
+    return is_hash or _OF_A_FILE.search(change.pointer) is not None
 
 
 def _plan(facts: StepFacts) -> Iterator[str]:

@@ -143,6 +143,25 @@ def test_differences_come_first() -> None:
     assert sentences[9] == "Also, the change request audio.update names it."
 
 
+def test_values_come_before_hashes() -> None:
+    """What a person can read is told first, also where hashes sort before it and more than are told differ."""
+    files = [f"/files/{n}/{field}" for n in range(3) for field in ("contentHash", "sizeBytes", "uri")]
+    hashed = InputChange(pointer="/of", before=None, after=f'"v1-{"0f" * 32}"', sources=())
+    readable = differing("/style", "/volume")
+    changes = replace(readable, changes=(*differing(*files).changes, hashed, *readable.changes))
+    update = {"run": UPDATE, "reason": PlanReason.DOWNSTREAM, "base": replace(BASE, input_hash="00", changes=changes)}
+    nearest = CacheDecision(
+        outcome=CacheOutcome.MISS, miss_reason=MissReason.INPUT_CHANGED, nearest_run_id=RunId("near")
+    )
+    for sentences, begins in (
+        (told(**update), "its input changed at "),  # type: ignore[arg-type]
+        (told(nearest=changes, step={"cache": nearest}), "its input differs at "),
+    ):
+        places = [said.partition(begins)[2].partition(":")[0] for said in sentences if begins in said]
+        assert places == ["/style", "/volume", *files[:6]]
+        assert any("in 4 further places." in said for said in sentences)
+
+
 @pytest.mark.parametrize(
     ("outcome", "reason", "sentence"),
     [
