@@ -20,7 +20,7 @@ from runengine_server.scheduler.reporting import Reporting
 from runengine_server.scheduler.run_contexts import RunContext, RunContexts
 from runengine_server.scheduler.values import StepValues
 
-# New runs whose first steps wait to be asked about: more than one turn can lease is no use.
+# New runs, and steps beyond what a turn could lease, that wait to be asked about; the oldest give way.
 RUNS_MAX = 1000
 PLACES_MAX = 5000
 
