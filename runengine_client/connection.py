@@ -19,6 +19,8 @@ _BASE_OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 )
+NAME_LOOKUP_MS_MAX = 10_000
+"""gRPC's own two minutes outlast a call, which could then not say that there is no server."""
 
 TokenSource = str | Callable[[], str]
 """A bearer token, or what returns the current one; it is asked before every call."""
@@ -85,7 +87,7 @@ def _is_loopback_host(host: str) -> bool:
 
 def open_channel(options: ConnectionOptions) -> grpc.aio.Channel:
     """A channel that connects with the first call. Call it on the event loop that will use it."""
-    arguments = [*_BASE_OPTIONS]
+    arguments = [*_BASE_OPTIONS, ("grpc.dns_ares_query_timeout", NAME_LOOKUP_MS_MAX)]
     if is_loopback(options.target):
         # An http_proxy in the environment would otherwise carry local calls, token included, off this machine.
         arguments.append(("grpc.enable_http_proxy", 0))

@@ -11,6 +11,7 @@ _GRPC_SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds")
 
 _HOST_AND_PORT = re.compile(r"(?:\[[\w:.%]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
 _HOST = re.compile(r"(?:\w+://)?+([\w-]*[A-Za-z.-][\w.-]*)(?=[:/]|$)")
+_SILENT_NAME_SERVERS = ("DNS query cancelled", "Timeout while contacting", "Temporary failure in name resolution")
 _PORT_DEFAULT = 50051
 _PORT_MAX = 65_535
 
@@ -48,6 +49,10 @@ def _why(words: str, target: str) -> str:
     """A sentence for gRPC's words; those that are not known stay."""
     is_refused = words.startswith("failed to connect")
     if words.startswith("errors resolving"):
+        if any(sign in words for sign in _SILENT_NAME_SERVERS):
+            return (
+                f"no name server answers for the host of {target}; check the network, or name an IP address in {OPTION}"
+            )
         return f"the host of {target} cannot be found; check the name in {OPTION}"
     if "handshake failed" in words:
         return f"no TLS with {target}: leave --tls out if the server has none, or name whom to trust with --tls-ca"

@@ -11,9 +11,10 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 import pytest
 from typer.testing import CliRunner, Result
 
+from runengine_client import connection
 from runengine_client.cli import session
 from runengine_client.cli.app import app
-from runengine_client.client import RunEngineClient
+from runengine_client.client import CALL_TIMEOUT_S_DEFAULT, RunEngineClient
 from runengine_client.retry import Backoff
 
 from .conftest import Serving
@@ -24,8 +25,9 @@ NOWHERE = "x" * 64 + ".example:50051"
 
 @pytest.fixture(autouse=True)
 def once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask a server that is not there a single time."""
-    monkeypatch.setattr(session, "RunEngineClient", functools.partial(RunEngineClient, backoff=Backoff(attempts_max=1)))
+    """Ask a server that is not there a single time, and not for long."""
+    hasty = functools.partial(RunEngineClient, timeout_s=5, backoff=Backoff(attempts_max=1))
+    monkeypatch.setattr(session, "RunEngineClient", hasty)
 
 
 @contextmanager
@@ -89,6 +91,17 @@ def test_unknown_host() -> None:
     expect_unavailable(
         NOWHERE, f"the host of {NOWHERE} cannot be found; check the name in --target or RUNENGINE_TARGET"
     )
+
+
+def test_silent_name_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lookup that nobody answers ends before the call does, as any server that cannot be reached."""
+    assert connection.NAME_LOOKUP_MS_MAX < 1000 * CALL_TIMEOUT_S_DEFAULT
+    monkeypatch.setattr(connection, "NAME_LOOKUP_MS_MAX", 200)
+    with socket.socket(type=socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        target = f"dns://127.0.0.1:{silent.getsockname()[1]}/engine.example:50051"
+        advice = "check the network, or name an IP address in --target or RUNENGINE_TARGET"
+        expect_unavailable(target, f"no name server answers for the host of {target}; {advice}")
 
 
 def test_closed_port() -> None:
