@@ -5,13 +5,16 @@ Everything it keeps lies in one folder, `.dev`: the databases, the artifacts, an
 
 import argparse
 import os
+import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from types import FrameType
 from typing import NoReturn
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import anyio
 
@@ -24,6 +27,9 @@ WORKFLOW = Path(__file__).with_name("campaign.build.v1.yaml")
 
 EXIT_UNUSABLE = 2
 
+# What embedded databases make where they cannot stay in the folder, or where its path is too long for a socket.
+_TEMPORARY = re.compile(r".*?/runengine-\w{8}/")
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The stack ran until SIGINT or SIGTERM, or until the engine ended by itself; the process ends with its status."""
@@ -31,9 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, _end)
     # A shell starts background jobs with SIGINT ignored, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    env_file: Path = options.folder / "env"
     try:
-        status = _run(options, env_file)
+        status = _run(options)
     except (ChildError, EmbeddedError) as error:
         sys.stderr.write(f"dev: {error}\n")
         if "cannot bind" in str(error):
@@ -45,19 +50,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         _say("\nstopped")
         status = 0
-    finally:
-        env_file.unlink(missing_ok=True)
     sys.exit(status)
 
 
-def _run(arguments: argparse.Namespace, env_file: Path) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     folder = arguments.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     data_dir = _data_dir(folder)
     options = StackOptions(
         artifact_dir=folder / "artifacts",
         data_dir=data_dir,
-        urls={name: url for name in ("DATABASE_URL", "REDIS_URL") if (url := os.environ.get(name))},
+        urls=_urls(folder),
         grpc_address=arguments.grpc_address,
         http_address=arguments.http_address,
         ops_address=arguments.ops_address,
@@ -70,12 +73,43 @@ def _run(arguments: argparse.Namespace, env_file: Path) -> int:
     ) as stack:
         _say(anyio.run(_register, stack))
         lines = _exports(stack)
-        _write_private(env_file, lines)
-        _say(f"\n{lines}\nThe same lines are in {env_file}. Ctrl-C stops everything.")
-        _say(f"Console, signed in: {stack.url}/#token={stack.token}\n")
-        status = stack.engine.wait_ended()
+        env_file = arguments.folder / "env"
+        with _written(env_file, lines):
+            _say(f"\n{lines}\nThe same lines are in {env_file}. Ctrl-C stops everything.")
+            _say(f"Console, signed in: {stack.url}/#token={stack.token}\n")
+            status = stack.engine.wait_ended()
         _say(f"dev: the engine ended with status {status}")
         return status or 1
+
+
+def _urls(folder: Path) -> dict[str, str]:
+    """The databases that the environment names, but for those that a shell has from the `env` of another start."""
+    urls = {}
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        url = os.environ.get(name, "")
+        if _is_of_another_start(_socket_of(url), folder):
+            _say(f"{name} is of another start of `make dev`, and is not used")
+        elif url:
+            urls[name] = url
+    return urls
+
+
+def _is_of_another_start(socket: Path, folder: Path) -> bool:
+    """Whether it lies in the folder, or in a temporary one that is gone."""
+    temporary = _TEMPORARY.match(os.fspath(socket))
+    return socket.is_relative_to(folder) or (temporary is not None and not Path(temporary[0]).exists())
+
+
+def _socket_of(url: str) -> Path:
+    """Where the Unix socket of a database's URL lies; an empty path where it names none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return Path()  # whoever is to use it explains
+    if parts.scheme == "unix":
+        return Path(unquote(parts.path))
+    host = parse_qs(parts.query).get("host", [""])[0]
+    return Path(host, ".s.PGSQL") if host else Path()
 
 
 def _data_dir(folder: Path) -> Path | None:
@@ -116,10 +150,17 @@ def _exports(stack: CampaignStack) -> str:
     return "".join(f"export {name}={quote(value)}\n" for name, value in values.items())
 
 
-def _write_private(path: Path, text: str) -> None:
+@contextmanager
+def _written(path: Path, text: str) -> Iterator[None]:
+    """Only the owner can read the text there; it goes with the block, unless another start's has taken its place."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
+    try:
+        yield
+    finally:
+        if path.is_file() and path.read_text() == text:
+            path.unlink()
 
 
 def _say(text: str) -> None:

@@ -106,7 +106,8 @@ def _databases(stack: ExitStack, options: StackOptions) -> tuple[dict[str, str],
     if {"DATABASE_URL", "REDIS_URL"} <= options.urls.keys():
         return options.urls, "where DATABASE_URL and REDIS_URL say"
     embedded = stack.enter_context(start_embedded(options.data_dir))
-    urls = {"DATABASE_URL": embedded.database_url, "REDIS_URL": embedded.redis_url} | options.urls
+    # Both by Unix socket: a path tells whose they are, long after they have stopped.
+    urls = {"DATABASE_URL": embedded.database_url, "REDIS_URL": embedded.valkey.socket_url} | options.urls
     return urls, f"in {embedded.data_dir}"
 
 
