@@ -1,14 +1,18 @@
 """What an operator can set, by environment variable; frozen once parsed, wrong values explained by field."""
 
 import os
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import DirectoryPath, Field, ValidationError, model_validator
+from pydantic import AfterValidator, DirectoryPath, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 from runengine_server.scheduler.settings import SchedulerSettings
+
+_PORT_MAX = 65_535
 
 
 class LogFormat(StrEnum):
@@ -21,6 +25,31 @@ class LogFormat(StrEnum):
 
 class ConfigurationError(Exception):
     """The configuration cannot be used; the message names each variable and what to do."""
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """What `host:port` says, an IPv6 address without its brackets.
+
+    Raises:
+        ValueError: it is written otherwise; the message says how to write it.
+    """
+    host, _, port = address.rpartition(":")
+    is_host = host != "" and (":" not in host or (host.startswith("[") and host.endswith("]")))
+    if not is_host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > _PORT_MAX:
+        raise PydanticCustomError(
+            "address",
+            "Input should be host:port, such as 127.0.0.1:3001; [::1]:3001 for IPv6, 0.0.0.0:3001 for every interface",
+        )
+    return host.strip("[]"), int(port)
+
+
+def _tcp(address: str) -> str:
+    host_and_port(address)
+    return address
+
+
+def _tcp_or_socket(address: str) -> str:
+    return address if address.startswith("unix:") and address != "unix:" else _tcp(address)
 
 
 class Settings(BaseSettings):
@@ -44,12 +73,16 @@ class Settings(BaseSettings):
     database_connections: Annotated[int, Field(ge=2, le=100, description="connections besides the scheduler's")] = 8
     statement_cache_size: Annotated[int, Field(ge=0, description="0 behind PgBouncer in transaction mode")] = 200
 
-    grpc_address: Annotated[str, Field(description="host:port (port 0: any free) or unix:/path")] = "127.0.0.1:50051"
-    http_address: Annotated[str, Field(description="HTTP, events and console: host:port (port 0: any free)")] = (
-        "127.0.0.1:3001"
-    )
+    grpc_address: Annotated[
+        str, AfterValidator(_tcp_or_socket), Field(description="host:port (port 0: any free) or unix:/path")
+    ] = "127.0.0.1:50051"
+    http_address: Annotated[
+        str, AfterValidator(_tcp), Field(description="HTTP, events and console: host:port (port 0: any free)")
+    ] = "127.0.0.1:3001"
     ops_address: Annotated[
-        str, Field(description="health and metrics, without tokens: host:port (port 0: any free); bind it privately")
+        str,
+        AfterValidator(_tcp),
+        Field(description="health and metrics, without tokens: host:port (port 0: any free); bind it privately"),
     ] = "127.0.0.1:3002"
     cors_origins: Annotated[
         str, Field(description="origins whose pages may call over HTTP, such as https://app.example,https://…")

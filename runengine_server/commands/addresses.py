@@ -1,4 +1,4 @@
-"""Where a configuration says to listen: well-formed, not twice, not exposed, and free or ours."""
+"""Where a configuration says to listen: not twice, not exposed, and free or ours."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -6,10 +6,9 @@ from itertools import combinations
 from typing import Final
 
 from runengine_server.commands.findings import Finding, failed, warning
-from runengine_server.config import Settings, variable_of
+from runengine_server.config import Settings, host_and_port, variable_of
 from runengine_server.rpc.bind import BindRefusedError, check_bind, is_loopback
 
-ADVICE: Final = "write host:port, such as 127.0.0.1:3001; [::1]:3001 for IPv6, 0.0.0.0:3001 for every interface"
 _EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})
 _NAMES_OF_LOOPBACK: Final = {"localhost": "127.0.0.1"}
 
@@ -31,18 +30,14 @@ class Listening:
 
 
 def addresses_of(settings: Settings, *, without: Collection[str] = ()) -> list[Listening]:
-    """The addresses that can be read, of the settings not named in `without`."""
-    read = [_read(name, str(getattr(settings, name))) for name in _names() if name not in without]
-    return [each for each in read if each is not None]
+    """The addresses, of the settings not named in `without`."""
+    names = [name for name in Settings.model_fields if name.endswith("_address") and name not in without]
+    return [_listening(name, getattr(settings, name)) for name in names]
 
 
 def check_addresses(settings: Settings, *, without: Collection[str] = ()) -> Iterator[Finding]:
-    """What is wrong with the addresses themselves, before anything listens."""
+    """What is wrong with addresses that are well-formed, before anything listens."""
     listening = addresses_of(settings, without=without)
-    readable = {each.name for each in listening}
-    for name in _names():
-        if name not in readable and name not in without:
-            yield failed(variable_of(name), f"{getattr(settings, name)!r} is no address", ADVICE)
     for first, second in combinations(listening, 2):
         if _is_clash(first, second):
             found = f"{second.address} clashes with {first.variable}={first.address}"
@@ -78,20 +73,11 @@ def _how_to_expose(settings: Settings) -> str:
     )
 
 
-def _names() -> list[str]:
-    return [name for name in Settings.model_fields if name.endswith("_address")]
-
-
-def _read(name: str, address: str) -> Listening | None:
-    if name == "grpc_address" and address.startswith("unix:"):
-        path = address.removeprefix("unix:")
-        return Listening(name=name, address=address, path=path) if path else None
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        return None
-    if ":" in host and not (host.startswith("[") and host.endswith("]")):
-        return None
-    return Listening(name=name, address=address, host=host.strip("[]"), port=int(port))
+def _listening(name: str, address: str) -> Listening:
+    if address.startswith("unix:"):
+        return Listening(name=name, address=address, path=address.removeprefix("unix:"))
+    host, port = host_and_port(address)
+    return Listening(name=name, address=address, host=host, port=port)
 
 
 def _is_clash(first: Listening, second: Listening) -> bool:

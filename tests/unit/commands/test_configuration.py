@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from runengine_server.__main__ import cli
 from runengine_server.commands.effective import effective_settings, shown, without_secrets
-from runengine_server.config import Settings, variable_of
+from runengine_server.config import ConfigurationError, Settings, read_settings, variable_of
 
 SECRET = "hunter2-s3cret"
 GOOD = {"DATABASE_URL": f"postgresql://ann:{SECRET}@db:5432/engine", "RUNENGINE_ANONYMOUS": "true"}
@@ -149,10 +149,25 @@ def test_addresses_that_clash(http: str, ops: str, clashes: bool) -> None:
     assert ("clashes with RUNENGINE_GRPC_ADDRESS=127.0.0.1:50051" in said) is clashes
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.1:http", ":3001", "::1:3001", "127.0.0.1:65536"])
-def test_address_that_is_none(address: str) -> None:
-    """What is no host:port is told what one looks like."""
-    assert "write host:port" in failures(RUNENGINE_OPS_ADDRESS=address)["RUNENGINE_OPS_ADDRESS"]["advice"]
+@pytest.mark.parametrize("name", ["grpc_address", "http_address", "ops_address"])
+@pytest.mark.parametrize(
+    "address", ["3001", "127.0.0.1", "127.0.0.1:http", ":3001", "::1:3001", "127.0.0.1:65536", "unix:"]
+)
+def test_address_that_is_none(name: str, address: str) -> None:
+    """Under every setting, what is no host:port is told what one looks like; by the server, too."""
+    said = "Input should be host:port, such as 127.0.0.1:3001"
+    assert failures(**{variable_of(name): address})[variable_of(name)]["found"].startswith(f"'{address}': {said}")
+    with pytest.raises(ConfigurationError, match=f"^{variable_of(name)}: {said}"):
+        read_settings(DATABASE_URL="postgresql://db/engine", **{name: address})
+
+
+@pytest.mark.parametrize("address", ["[::1]:3001", "0.0.0.0:0", "engine.example:65535"])
+def test_address(address: str) -> None:
+    """Names, IPv4 and IPv6 with a port are addresses, and for gRPC sockets."""
+    given = dict.fromkeys(("grpc_address", "http_address", "ops_address"), address)
+    assert read_settings(DATABASE_URL="postgresql://db/engine", **given).ops_address == address
+    given["grpc_address"] = "unix:/run/engine.sock"
+    assert read_settings(DATABASE_URL="postgresql://db/engine", **given).grpc_address == "unix:/run/engine.sock"
 
 
 def test_exposed_addresses(tmp_path: Path) -> None:
