@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import os
 import signal
+import sys
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -97,10 +98,12 @@ class SkillServer:
             has_reflection: whether to offer gRPC reflection (needs grpcio-reflection).
 
         Raises:
-            ValueError: two skills share an id, the address is public without TLS and a token, or artifacts can go
-                nowhere.
+            ValueError: two skills share an id, the address is none or public without TLS and a token, or artifacts
+                can go nowhere.
         """
         self._skills = _by_id(skills)
+        if not _is_address(address):
+            raise ValueError(f"{address!r} is no address: write host:port, such as 127.0.0.1:7001, or unix:/path")
         if not (is_plaintext_allowed or (credentials and token) or _is_local(address)):
             raise ValueError(f"{address} is not loopback: give TLS credentials and a token, or allow plaintext")
         self._requested_address = address
@@ -234,6 +237,8 @@ def serve_skills(
 ) -> None:
     """The skills have been served until SIGTERM or SIGINT, and then drained; blocks.
 
+    Says through `logging` when they are ready, and on standard error where a program has set up no logging.
+
     Args:
         skills: what to run.
         address: `host:port` (port 0 takes a free one) or `unix:/path`.
@@ -264,10 +269,17 @@ def serve_skills(
 async def _serve(server: SkillServer, on_ready: Callable[[SkillServer], None]) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with server:
-            _log.info("Skill server ready: address=%s, workerId=%s", server.address, server.worker_id)
+            _say(f"Skill server ready: address={server.address}, workerId={server.worker_id}")
             on_ready(server)
             await anext(aiter(signals))
             _log.info("Skill server stopping: workerId=%s", server.worker_id)
+
+
+def _say(text: str) -> None:
+    """A person sees it, too, whose plain script has set up no logging: that shows warnings alone."""
+    _log.info(text)
+    if not _log.hasHandlers():
+        sys.stderr.write(f"{text}\n")
 
 
 def _by_id(skills: Iterable[Skill]) -> dict[str, Skill]:
@@ -277,6 +289,11 @@ def _by_id(skills: Iterable[Skill]) -> dict[str, Skill]:
             raise ValueError(f"two skills have the id {skill.skill_id!r}")
         by_id[skill.skill_id] = skill
     return by_id
+
+
+def _is_address(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    return address.startswith("unix:") or (host != "" and port.isdecimal())
 
 
 def _is_local(address: str) -> bool:

@@ -53,6 +53,29 @@ async def test_signal_stops_cleanly(wanted: signal.Signals, tmp_path: Path, make
             assert await process.wait() == 0
 
 
+@pytest.mark.parametrize(
+    ("setup", "said"),
+    [
+        ("", "Skill server ready: "),
+        ("import logging; logging.basicConfig(level='INFO')", "INFO:runengine.skills:Skill server ready: "),
+        ("import logging; logging.basicConfig()", ""),
+    ],
+    ids=["none", "info", "warning"],
+)
+async def test_ready_is_said_once(setup: str, said: str, tmp_path: Path) -> None:
+    """A script without logging says on standard error where it is ready; any other says what its logging lets pass."""
+    command = [sys.executable, "-c", f"{setup}\n{_PROGRAM}", str(tmp_path)]
+    async with await anyio.open_process(command) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        address = (await process.stdout.receive()).decode().strip()
+        process.terminate()
+        with anyio.fail_after(10):
+            told = b"".join([part async for part in process.stderr]).decode()
+    lines = [line for line in told.splitlines() if "ready" in line]
+    assert [line.partition(", workerId=")[0] for line in lines] == ([f"{said}address={address}"] if said else [])
+
+
 async def test_killed_runner_fails_the_attempt(tmp_path: Path, make_call: CallFactory) -> None:
     """A runner that dies in a call is SKILL_UNAVAILABLE, retryable, at once; its ledger shows the start."""
     command = [sys.executable, "-c", _PROGRAM, str(tmp_path)]

@@ -218,6 +218,13 @@ async def test_stopping_server_finishes_what_is_awaited(
     assert [type(outcome) for outcome in outcomes] == [Succeeded]
 
 
+@pytest.mark.parametrize("address", ["7001", ":7001", "127.0.0.1", "127.0.0.1:", ""])
+async def test_address_that_is_none(address: str, make_server: Any) -> None:
+    """What is no host:port is told what one looks like, and not that it is public."""
+    with pytest.raises(ValueError, match=f"^'{address}' is no address: write host:port"):
+        make_server(address=address)
+
+
 async def test_public_plaintext_is_refused(make_server: Any) -> None:
     """A server that is not on loopback needs TLS and a token, or an explicit word."""
     with pytest.raises(ValueError, match="not loopback"):
