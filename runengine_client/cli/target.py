@@ -10,7 +10,7 @@ _GRPC_SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds")
 """What they lead to, gRPC alone knows."""
 
 _HOST_AND_PORT = re.compile(r"(?:\[[\w:.%]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
-_HOST = re.compile(r"(?:\w+://)?+([\w-]*[A-Za-z.-][\w.-]*)(?=[:/]|$)")
+_HOST = re.compile(r"([\w-]*[A-Za-z.-][\w.-]*)(?=[:/]|$)")
 _SILENT_NAME_SERVERS = ("DNS query cancelled", "Timeout while contacting", "Temporary failure in name resolution")
 _PORT_DEFAULT = 50051
 _PORT_MAX = 65_535
@@ -41,7 +41,7 @@ def explained(error: RunEngineError, target: str) -> UnavailableError:
 
 def _suggestion(target: str) -> str:
     """An address like what was meant, as far as that can be told."""
-    host = _HOST.match(target)
+    host = _HOST.match(target.rpartition("://")[2])
     return f"{host[1] if host is not None else '127.0.0.1'}:{_PORT_DEFAULT}"
 
 

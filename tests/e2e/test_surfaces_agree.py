@@ -142,12 +142,16 @@ def completed(engine: EngineProcess) -> str:
 
 @pytest.mark.parametrize("bad", BAD, ids=lambda bad: f"{bad.method}-{bad.reason}")
 async def test_one_reason(bad: Bad, engine: EngineProcess, raw: RawApi, completed: str) -> None:
-    """gRPC, HTTP, Connect, gRPC-Web and the command line give the same reason and, but for numbers, the same words."""
+    """gRPC, HTTP, Connect, gRPC-Web and the command line give the same reason and, but for numbers, the same words.
+
+    The command line may go on with what to do there.
+    """
     request = json_format.Parse(json_format.MessageToJson(bad.request).replace("RUN", completed), type(bad.request)())
     stub = {"RunEngine": raw.engine, "WorkflowRegistryService": raw.registry, "CacheAdminService": raw.cache}
     over_grpc = refusal(getattr(stub[bad.service], bad.method), request, bad.token)
     assert over_grpc.reason == bad.reason
-    told = {"HTTP": _over_http(bad, engine, completed), "command line": _typed(bad, engine, completed)}
+    code, message = _typed(bad, engine, completed)
+    told = {"HTTP": _over_http(bad, engine, completed), "command line": (code, message[: len(over_grpc.message)])}
     for protocol in ("connect", "grpc-web"):
         end = await _from_a_browser(protocol, bad, engine, request)
         told[protocol] = (end.reason, end.message)
