@@ -20,6 +20,8 @@ from runengine_server.adapters.valkey.output_cache import ValkeySettings
 from runengine_server.domain.cache import CacheEntry, CacheKey, Fingerprint, Producer
 from runengine_server.domain.ids import RunId, RunKey, StepId, StepNo, Tenant
 
+from ...support.manual_clock import ManualClock
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 # A process of its own owns the server: this one may have imported grpc, which does not go well with its start.
@@ -39,19 +41,6 @@ class Server:
     url: str
     socket_url: str
     pid: int
-
-
-class ManualClock:
-    """Stands still until moved."""
-
-    def __init__(self) -> None:
-        self.at = 0.0
-
-    def now(self) -> datetime:
-        return datetime.fromtimestamp(self.at, UTC)
-
-    def monotonic(self) -> float:
-        return self.at
 
 
 @pytest.fixture(scope="session")

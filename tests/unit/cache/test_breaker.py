@@ -1,28 +1,15 @@
 """The circuit breaker, by a clock that the test moves."""
 
-from datetime import UTC, datetime
-
 import pytest
 
 from runengine_server.adapters.breaker import CircuitBreaker
 
-
-class ManualClock:
-    """Stands still until moved."""
-
-    def __init__(self) -> None:
-        self.at = 100.0
-
-    def now(self) -> datetime:
-        return datetime.fromtimestamp(self.at, UTC)
-
-    def monotonic(self) -> float:
-        return self.at
+from ...support.manual_clock import ManualClock
 
 
 @pytest.fixture
 def clock() -> ManualClock:
-    return ManualClock()
+    return ManualClock(100.0)
 
 
 @pytest.fixture

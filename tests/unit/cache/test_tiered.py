@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import anyio
 import pytest
@@ -14,23 +14,12 @@ from runengine_server.domain.errors import UnavailableError
 from runengine_server.domain.ids import Tenant
 from runengine_server.domain.states import CacheTier, MissReason
 
+from ...support.manual_clock import ManualClock
+
 pytestmark = pytest.mark.anyio
 
 MakeEntry = Callable[..., CacheEntry]
 TTL_S = 100
-
-
-class ManualClock:
-    """Stands still until moved."""
-
-    def __init__(self) -> None:
-        self.at = 0.0
-
-    def now(self) -> datetime:
-        return datetime.fromtimestamp(self.at, UTC)
-
-    def monotonic(self) -> float:
-        return self.at
 
 
 class CountedCache(MemoryOutputCache):

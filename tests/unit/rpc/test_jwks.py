@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,24 +13,12 @@ from runengine_server.adapters.tokens import jwks
 from runengine_server.adapters.tokens.jwks import Jwks, JwksError, check_jwks_url, fetch_keys, read_keys
 from runengine_server.domain.errors import UnavailableError
 
+from ...support.manual_clock import ManualClock
 from ...support.token_issuer import TokenIssuer, key_set, new_key, token_issuer
 
 pytestmark = pytest.mark.anyio
 
 OLD, NEW = new_key("old"), new_key("new")
-
-
-class HandClock:
-    """Time goes on when a test says so."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def now(self) -> datetime:
-        return datetime.fromtimestamp(self.seconds, UTC)
-
-    def monotonic(self) -> float:
-        return self.seconds
 
 
 @pytest.fixture(scope="session")
@@ -47,12 +34,12 @@ def issuer() -> Iterator[TokenIssuer]:
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
+def clock() -> ManualClock:
+    return ManualClock(1000.0)
 
 
 @pytest.fixture
-def keys(issuer: TokenIssuer, clock: HandClock) -> Jwks:
+def keys(issuer: TokenIssuer, clock: ManualClock) -> Jwks:
     return Jwks(issuer.url, clock)
 
 
@@ -61,16 +48,16 @@ async def until_asked(issuer: TokenIssuer) -> None:
     assert await asyncio.to_thread(issuer.arrivals.acquire, timeout=10)
 
 
-async def test_a_new_key_is_found(issuer: TokenIssuer, keys: Jwks, clock: HandClock) -> None:
+async def test_a_new_key_is_found(issuer: TokenIssuer, keys: Jwks, clock: ManualClock) -> None:
     """An unknown id makes us look, once in 30 s; known ones cost nothing meanwhile."""
     assert await keys.key("old") is not None
     issuer.content = key_set(OLD, NEW)
-    clock.seconds += 29
+    clock.at += 29
     for _ in range(5):
         assert await keys.key("new") is None
         assert await keys.key("old") is not None
     assert issuer.asked == 1
-    clock.seconds += 2
+    clock.at += 2
     assert await keys.key("new") is not None
     for _ in range(5):
         assert await keys.key("made up") is None
@@ -90,13 +77,13 @@ async def test_callers_share_a_fetch(issuer: TokenIssuer, keys: Jwks) -> None:
     assert issuer.asked == 1
 
 
-async def test_old_keys_are_read_again(issuer: TokenIssuer, keys: Jwks, clock: HandClock) -> None:
+async def test_old_keys_are_read_again(issuer: TokenIssuer, keys: Jwks, clock: ManualClock) -> None:
     """After ten minutes keys are read anew while calls go on with the old ones; one that is withdrawn is gone then."""
     await keys.key("old")
     await until_asked(issuer)
     issuer.content = key_set(NEW)
     issuer.gate.clear()
-    clock.seconds += 601
+    clock.at += 601
     assert await keys.key("old") is not None
     await until_asked(issuer)
     assert await keys.key("old") is not None
@@ -107,27 +94,27 @@ async def test_old_keys_are_read_again(issuer: TokenIssuer, keys: Jwks, clock: H
 
 
 async def test_keys_outlive_an_outage(
-    issuer: TokenIssuer, keys: Jwks, clock: HandClock, caplog: pytest.LogCaptureFixture
+    issuer: TokenIssuer, keys: Jwks, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """While the issuer answers with errors or nonsense, known keys stay; it is asked every 30 s and found again."""
     await keys.key("old")
     issuer.status = 500
     for seconds in (601, 31):
-        clock.seconds += seconds
+        clock.at += seconds
         assert await keys.key("unknown") is None
         assert await keys.key("old") is not None
     assert issuer.asked == 3
     issuer.status, issuer.content = 200, b'{"keys": []}'
-    clock.seconds += 31
+    clock.at += 31
     assert await keys.key("unknown") is None
     assert await keys.key("old") is not None
     assert "answers with status 500" in caplog.text
     issuer.content = key_set(NEW)
-    clock.seconds += 31
+    clock.at += 31
     assert await keys.key("new") is not None
 
 
-async def test_no_keys_yet(issuer: TokenIssuer, keys: Jwks, clock: HandClock) -> None:
+async def test_no_keys_yet(issuer: TokenIssuer, keys: Jwks, clock: ManualClock) -> None:
     """Without any keys nobody can be told from anybody: try again, in a second; the issuer is asked once in it."""
     issuer.status = 503
     for _ in range(5):
@@ -136,7 +123,7 @@ async def test_no_keys_yet(issuer: TokenIssuer, keys: Jwks, clock: HandClock) ->
         assert (caught.value.reason, caught.value.retry_after_s) == ("AUTHENTICATION_UNAVAILABLE", 1.0)
     assert issuer.asked == 1
     issuer.status = 200
-    clock.seconds += 1
+    clock.at += 1
     assert await keys.key("old") is not None
 
 

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 
 import orjson
 import pytest
@@ -12,6 +11,8 @@ from runengine_server.domain.cache import CacheKey
 from runengine_server.domain.failure import Failure
 from runengine_server.domain.ids import RunId, StepId, Tenant
 from runengine_server.domain.states import CacheTier, OutputSource
+
+from ...support.manual_clock import ManualClock
 
 RUN = RunId("550e8400-e29b-41d4-a716-446655440000")
 KEY = CacheKey(
@@ -75,18 +76,6 @@ LINES: list[tuple[str, Tell]] = [
     ),
     ("Database unavailable: error=connection refused", lambda o: o.database_unavailable("connection\n refused")),
 ]
-
-
-class ManualClock:
-    """Stands still until moved."""
-
-    at = 1_795_341_600.25
-
-    def now(self) -> datetime:
-        return datetime.fromtimestamp(self.at, UTC)
-
-    def monotonic(self) -> float:
-        return self.at
 
 
 @pytest.fixture(autouse=True)
@@ -184,7 +173,7 @@ def test_an_internal_failure_says_where_and_not_what_the_error_quotes() -> None:
 
 def test_an_absent_database_is_not_repeated_at_once() -> None:
     """However often it is told, one line in five seconds says it."""
-    clock = ManualClock()
+    clock = ManualClock(1_795_341_600.25)
     lines: list[bytes] = []
     observer = LogObserver(lines.append, clock, is_json=False)
     for _ in range(20):
@@ -195,5 +184,5 @@ def test_an_absent_database_is_not_repeated_at_once() -> None:
 
 def _told(tell: Tell, *, is_json: bool) -> list[bytes]:
     lines: list[bytes] = []
-    tell(LogObserver(lines.append, ManualClock(), is_json=is_json))
+    tell(LogObserver(lines.append, ManualClock(1_795_341_600.25), is_json=is_json))
     return lines
