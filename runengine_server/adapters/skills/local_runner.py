@@ -46,12 +46,7 @@ class _LocalCall:
 
     __slots__ = ("_folder_of", "_on_progress", "artifacts", "facts", "is_cached", "is_cancelled", "started_at")
 
-    def __init__(
-        self,
-        call: SkillCall,
-        on_progress: ProgressListener,
-        folder_of: Callable[[], ArtifactFolder],
-    ) -> None:
+    def __init__(self, call: SkillCall, on_progress: ProgressListener, folder_of: Callable[[], ArtifactFolder]) -> None:
         self.facts = call
         self.is_cancelled = False
         self.is_cached = True
