@@ -1,6 +1,6 @@
 """Events as watchers read them, and the hints that there may be more."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -37,8 +37,8 @@ class EventLog(Protocol):
 class Subscription(Protocol):
     """One watcher's bell."""
 
-    async def wait(self, timeout_s: float) -> bool:
-        """Return True once something may have happened since the last call, False after the timeout."""
+    def wait(self, timeout_s: float) -> Awaitable[bool]:
+        """True once something may have happened since the last call, False after the timeout."""
 
 
 class EventHints(Protocol):

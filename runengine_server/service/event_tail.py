@@ -1,7 +1,9 @@
 """Keeps the newest events of a watched run, so that all its watchers in this process cost one read."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 
 import anyio
 
@@ -39,13 +41,18 @@ class EventTail:
 
     Whoever is the first to come to the end of what is known reads on, for all. Who is far behind reads pages of the log
     and catches up.
+
+    Attributes:
+        run: whose events these are; watchers keep this one rather than an equal one each.
+        followers: how many follow.
     """
 
-    def __init__(self, log: EventLog, run: RunIdentity, workflow: Workflow) -> None:
-        """Nothing is known yet."""
+    def __init__(self, log: EventLog, run: RunIdentity, workflow: Workflow, on_left: Callable[[], None]) -> None:
+        """Nothing is known yet; `on_left` is called when the last follower has gone."""
+        self.run = run
         self.followers = 0
+        self._on_left = on_left
         self._log = log
-        self._run = run
         self._workflow = workflow
         self._events: list[ToldEvent] = []
         # The sequence of the last of them, or the one after which they will come.
@@ -58,6 +65,19 @@ class EventTail:
         self._end_seen_by = 0
         self._reading: anyio.Event | None = None
         self._earlier: SharedReads[int, EventsRead] = SharedReads()
+
+    def __enter__(self) -> Self:
+        """One more follows."""
+        self.followers += 1
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """One follows no more."""
+        self.followers -= 1
+        if not self.followers:
+            self._on_left()
 
     def now(self) -> int:
         """What `read` takes as `since`: a moment, told by the reads that had begun."""
@@ -130,13 +150,13 @@ class EventTail:
         self._made.clear()
 
     async def _page(self, after: int) -> EventPage:
-        page = await self._log.read(self._run, self._workflow, after=after, limit=EVENTS_PER_MESSAGE_MAX)
+        page = await self._log.read(self.run, self._workflow, after=after, limit=EVENTS_PER_MESSAGE_MAX)
         if page is None:
-            raise run_not_found(self._run.run_id)
+            raise run_not_found(self.run.run_id)
         return page
 
     def _told(self, events: tuple[ToldEvent, ...], last_sequence: int, status: RunStatus) -> EventsRead:
-        messages = event_messages(self._run, events)
+        messages = event_messages(self.run, events)
         return EventsRead(events=events, messages=messages, last_sequence=last_sequence, status=status)
 
 

@@ -1,6 +1,6 @@
 """Follow a run: a snapshot or what came after a sequence, then every event in commit order, to the run's end."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from runengine_server.domain.caller import Caller, Scope
@@ -8,7 +8,7 @@ from runengine_server.domain.errors import FieldViolation, InvalidError, OutOfRa
 from runengine_server.domain.ids import StepId
 from runengine_server.planner.compiled import CompiledWorkflow
 from runengine_server.ports.clock import Clock
-from runengine_server.ports.event_log import EventHints, Subscription
+from runengine_server.ports.event_log import EventHints
 from runengine_server.ports.run_reader import RunIdentity
 from runengine_server.service.authorization import require
 from runengine_server.service.event_tail import EventsRead, EventTail, event_messages
@@ -36,10 +36,10 @@ class WatchRuns:
     clock: Clock
 
 
-async def watch_run(watch: WatchRuns, caller: Caller, request: WatchRequest) -> AsyncIterator[WatchMessage]:
+async def watch_run(watch: WatchRuns, caller: Caller, request: WatchRequest) -> AsyncGenerator[WatchMessage, None]:
     """Follow a run; the last message is the end, and only a finished run has one.
 
-    Closing the iterator, or being cancelled while it waits, is safe at any time. Who consumes slowly costs no memory:
+    Closing the generator, or being cancelled while it waits, is safe at any time. Who consumes slowly costs no memory:
     events are read when they are asked for.
 
     Raises:
@@ -48,6 +48,29 @@ async def watch_run(watch: WatchRuns, caller: Caller, request: WatchRequest) -> 
         OutOfRangeError: SEQUENCE_IN_FUTURE.
         UnavailableError: watch again after the last sequence.
     """
+    run, compiled = await _found(watch, caller, request)
+    # Subscribed before the first read: what commits in between rings the bell.
+    with watch.hints.subscribe(run.key) as bell, watch.runs.follow(run, compiled) as tail:
+        reader = _Reader(watch, compiled, tail, request)
+        message: WatchMessage | None
+        for message in await reader.first(request.after_sequence):
+            yield message
+        del caller, request, run  # thousands wait below, for hours
+        while not reader.knows_end:
+            for message in await reader.news():
+                yield message
+            while reader.is_idle():
+                message = None  # nothing that was told stays in memory while there is nothing to tell
+                asleep_at = tail.now()
+                is_rung = await bell.wait(reader.wait_s())
+                reader.wake(tail.now() if is_rung else asleep_at, is_rung=is_rung)
+                if not is_rung:
+                    for message in reader.progress():
+                        yield message
+
+
+async def _found(watch: WatchRuns, caller: Caller, request: WatchRequest) -> tuple[RunIdentity, CompiledWorkflow]:
+    """The run that may be watched as requested."""
     require(caller, Scope.RUN_READ, run_id=request.run_id)
     after = request.after_sequence
     if after is not None and after < 0:
@@ -61,74 +84,94 @@ async def watch_run(watch: WatchRuns, caller: Caller, request: WatchRequest) -> 
     for step_id in request.step_ids:
         if StepId(step_id) not in compiled.step_no:
             raise step_not_found(step_id, compiled)
-    # Subscribed before the first read: what commits in between rings the bell.
-    with watch.hints.subscribe(run.key) as bell, watch.runs.follow(run, compiled) as tail:
-        async for message in _Watch(watch, run, compiled, tail, request).messages(bell):
-            yield message
-            del message
+    return run, compiled
 
 
-class _Watch:
-    """One watch: how far its reader is, and when it must hear something."""
+class _Reader:
+    """How far the reader of one watch is, and when it must hear something.
 
-    def __init__(
-        self, watch: WatchRuns, run: RunIdentity, compiled: CompiledWorkflow, tail: EventTail, request: WatchRequest
-    ) -> None:
-        self._progress_board = watch.read.progress
-        self._runs = watch.runs
-        self._clock = watch.clock
-        self._run = run
+    Attributes:
+        knows_end: it has been told everything.
+    """
+
+    __slots__ = (
+        "_backlog_end",
+        "_compiled",
+        "_cursor",
+        "_has_news",
+        "_has_progress",
+        "_heartbeat_s",
+        "_progress_version",
+        "_silent_until",
+        "_step_ids",
+        "_tail",
+        "_watch",
+        "_woken_at",
+        "knows_end",
+    )
+
+    def __init__(self, watch: WatchRuns, compiled: CompiledWorkflow, tail: EventTail, request: WatchRequest) -> None:
+        self.knows_end = False
+        self._watch = watch
         self._compiled = compiled
         self._tail = tail
-        self._after = request.after_sequence
         self._cursor = request.after_sequence or 0
         # What was there when the reader came is a replay it asked for; only what comes on top counts as lag.
         self._backlog_end = self._cursor
-        self._step_ids = frozenset(map(StepId, request.step_ids))
+        self._step_ids = frozenset(map(StepId, request.step_ids)) if request.step_ids else None
         self._heartbeat_s = min(max(request.heartbeat_interval_s, HEARTBEAT_S_MIN), HEARTBEAT_S_MAX)
         self._silent_until = 0.0
         self._has_progress = request.include_progress
         self._progress_version = 0
         # Reads that began later know whatever this watch was woken for.
         self._woken_at = tail.now()
+        self._has_news = True
 
-    async def messages(self, bell: Subscription) -> AsyncIterator[WatchMessage]:
-        """Everything the reader is told, from the first message to the end."""
-        message: WatchMessage | None
-        if self._after is None:
-            for message in await self._snapshot("INITIAL"):
-                yield message
-        else:
-            yield await self._confirmed(self._after)
-        while True:
-            found = await self._next()
-            if (reason := self._snapshot_reason(found)) is not None:
-                for message in await self._snapshot(reason):
-                    yield message
-                continue
-            if found.events:
-                for message in self._event_messages(found):
-                    yield message
-                continue  # they may have been known before this watch was woken
-            if found.status.is_terminal:
-                break
-            if self._is_heartbeat_due():
-                yield self._bookmark()
-            for message in self._progress():
-                yield message
-            del found
-            message = None  # nothing that was told stays in memory while there is nothing to tell
-            while not await self._is_woken(bell) and not self._is_heartbeat_due():
-                for message in self._progress():
-                    yield message
-        yield await self._runs.end(self._run)
+    async def first(self, after: int | None) -> Sequence[WatchMessage]:
+        """What to tell before all else."""
+        return await self._snapshot("INITIAL") if after is None else [await self._confirmed(after)]
 
-    async def _is_woken(self, bell: Subscription) -> bool:
-        """Whether something may have happened, after a while."""
-        began = self._tail.now()
-        is_rung = await bell.wait(self._wait_s())
-        self._woken_at = self._tail.now() if is_rung else began
-        return is_rung
+    async def news(self) -> Iterable[WatchMessage]:
+        """What to tell now, if anything."""
+        found = await self._next()
+        if (reason := self._snapshot_reason(found)) is not None:
+            return await self._snapshot(reason)
+        if found.events:
+            return self._event_messages(found)  # there may be more, known before this watch was woken
+        if found.status.is_terminal:
+            self.knows_end = True
+            return [await self._watch.runs.end(self._tail.run)]
+        self._has_news = False
+        return self._signs_of_life()
+
+    def is_idle(self) -> bool:
+        """There is nothing to tell until the watch is woken."""
+        return not (self._has_news or self.knows_end or self._is_heartbeat_due())
+
+    def wait_s(self) -> float:
+        """How long to wait to be woken."""
+        left_s = max(0.0, self._silent_until - self._watch.clock.monotonic())
+        return min(left_s, PROGRESS_S) if self._has_progress else left_s
+
+    def wake(self, at: int, *, is_rung: bool) -> None:
+        """There may be news since a moment of the tail, or nothing was heard of any."""
+        self._woken_at = at
+        self._has_news = is_rung
+
+    def progress(self) -> Iterator[WatchMessage]:
+        """What running steps have reported since the last time, for a reader that wants it."""
+        if not self._has_progress:
+            return
+        board = self._watch.read.progress
+        self._progress_version, reports = board.since(self._tail.run.key, self._progress_version)
+        for message in event_messages(self._tail.run, self._wanted([ToldEvent(report) for report in reports])):
+            self._is_told()
+            yield replace(message, sequence=self._cursor)
+
+    def _signs_of_life(self) -> Iterator[WatchMessage]:
+        if self._is_heartbeat_due():
+            yield self._bookmark()
+        yield from self.progress()
 
     async def _confirmed(self, after: int) -> WatchMessage:
         """A bookmark that says the run has had this sequence."""
@@ -154,7 +197,7 @@ class _Watch:
         last = found.events[-1].event.sequence
         messages: Sequence[WatchMessage] = found.messages
         if self._step_ids:
-            messages = event_messages(self._run, self._wanted(found.events))
+            messages = event_messages(self._tail.run, self._wanted(found.events))
             if messages:
                 # Also everything that was filtered out has been dealt with.
                 messages = [*messages[:-1], replace(messages[-1], sequence=last)]
@@ -164,17 +207,9 @@ class _Watch:
             yield message
         self._cursor = last
 
-    def _progress(self) -> Iterator[WatchMessage]:
-        if not self._has_progress:
-            return
-        self._progress_version, reports = self._progress_board.since(self._run.key, self._progress_version)
-        for message in event_messages(self._run, self._wanted([ToldEvent(report) for report in reports])):
-            self._is_told()
-            yield replace(message, sequence=self._cursor)
-
     async def _snapshot(self, reason: str) -> Sequence[WatchMessage]:
         """The run and all its steps of one moment, in parts; the last one moves the cursor."""
-        messages = await self._runs.snapshot(self._run, self._compiled, reason)
+        messages = await self._watch.runs.snapshot(self._tail.run, self._compiled, reason)
         self._cursor = self._backlog_end = messages[-1].sequence
         self._is_told()
         return messages
@@ -187,18 +222,14 @@ class _Watch:
     def _bookmark(self) -> WatchMessage:
         self._is_told()
         return WatchMessage(
-            run_id=self._run.run_id, sequence=self._cursor, kind=WatchBookmark(server_time=self._clock.now())
+            run_id=self._tail.run.run_id, sequence=self._cursor, kind=WatchBookmark(server_time=self._watch.clock.now())
         )
 
     def _is_told(self) -> None:
-        self._silent_until = self._clock.monotonic() + self._heartbeat_s
+        self._silent_until = self._watch.clock.monotonic() + self._heartbeat_s
 
     def _is_heartbeat_due(self) -> bool:
-        return self._clock.monotonic() >= self._silent_until
-
-    def _wait_s(self) -> float:
-        left_s = max(0.0, self._silent_until - self._clock.monotonic())
-        return min(left_s, PROGRESS_S) if self._has_progress else left_s
+        return self._watch.clock.monotonic() >= self._silent_until
 
 
 def _in_future(after: int, last_sequence: int) -> OutOfRangeError:

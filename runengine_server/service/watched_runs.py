@@ -1,9 +1,9 @@
 """Shares what the watchers of a run are told among those of this process: snapshots, events and the end."""
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from runengine_server.domain.events import StepProgress
 from runengine_server.domain.ids import RunKey, StepId, StepNo
@@ -41,21 +41,13 @@ class WatchedRuns:
         self._sequence_reads: SharedReads[RunKey, int | None] = SharedReads()
         self._end_reads: SharedReads[RunKey, WatchMessage] = SharedReads()
 
-    @contextmanager
-    def follow(self, run: RunIdentity, compiled: CompiledWorkflow) -> Iterator[EventTail]:
-        """The run's events; they are kept for all its watchers while the context is open."""
+    def follow(self, run: RunIdentity, compiled: CompiledWorkflow) -> EventTail:
+        """The run's events, to be entered as a context; they are kept for all its watchers while one is in there."""
         tail = self._tails.get(run.key)
         if tail is None:
-            tail = self._tails[run.key] = EventTail(self._log, run, compiled.workflow)
-        tail.followers += 1
-        try:
-            yield tail
-        finally:
-            tail.followers -= 1
-            if not tail.followers:
-                del self._tails[run.key]
-                for key in [key for key in self._snapshots if key[0] == run.key]:
-                    del self._snapshots[key]
+            tail = EventTail(self._log, run, compiled.workflow, partial(self._forget, run.key))
+            self._tails[run.key] = tail
+        return tail
 
     async def snapshot(self, run: RunIdentity, compiled: CompiledWorkflow, reason: str) -> tuple[WatchMessage, ...]:
         """The run and all its steps of one moment after the call, in parts; the last one says of which sequence.
@@ -79,6 +71,11 @@ class WatchedRuns:
             return WatchMessage(run_id=run.run_id, sequence=ended.last_sequence, kind=WatchEnd(run=ended))
 
         return await self._end_reads.read(run.key, load)
+
+    def _forget(self, run: RunKey) -> None:
+        del self._tails[run]
+        for key in [key for key in self._snapshots if key[0] == run]:
+            del self._snapshots[key]
 
     async def _newest(self, run: RunIdentity) -> int | None:
         return (await self._log.last_sequences([run.key])).get(run.key)

@@ -1,46 +1,95 @@
 """Rings watchers' bells inside this process."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from math import ceil, inf
+from types import TracebackType
+from typing import Final, Self
 
 from runengine_server.domain.ids import RunKey
+
+_GRID_S: Final = 0.05
+"""Waits run out at multiples of this, so that one timer serves all of them: one for each takes 0.5 KB."""
 
 
 class _Bell:
     """The bell of a run: however many listen, ringing it wakes those who wait and costs the others nothing."""
 
+    __slots__ = ("listeners", "rings", "waiting")
+
     def __init__(self) -> None:
         self.listeners = 0
         self.rings = 0
-        self.next_ring = asyncio.Event()
+        self.waiting: dict[Listener, None] = {}
 
     def ring(self) -> None:
         self.rings += 1
-        self.next_ring.set()
-        self.next_ring = asyncio.Event()
+        woken, self.waiting = self.waiting, {}
+        for listener in woken:
+            listener.hear(is_rung=True)
+
+    def run_out(self, now: float) -> float:
+        """Wake those whose time is up; returns when the next one's is."""
+        late = [listener for listener in self.waiting if listener.until <= now]
+        for listener in late:
+            del self.waiting[listener]
+            listener.hear(is_rung=False)
+        return min((listener.until for listener in self.waiting), default=inf)
 
 
 class Listener:
-    """A Subscription: any number of rings between two waits are heard once."""
+    """A Subscription: any number of rings between two waits are heard once.
 
-    __slots__ = ("_bell", "_heard")
+    Watchers wait for hours and there are thousands, so one that waits is a future and an entry of its bell.
 
-    def __init__(self, bell: _Bell) -> None:
-        """Has heard what was rung before."""
-        self._bell = bell
-        self._heard = bell.rings
+    Attributes:
+        until: when the wait is over, by the loop's clock.
+    """
 
-    async def wait(self, timeout_s: float) -> bool:
-        """See the port."""
-        if self._heard == self._bell.rings:
-            # (anyio's scope takes 0.8 KB more of each watcher.)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(timeout_s):
-                    await self._bell.next_ring.wait()
-        is_rung = self._heard != self._bell.rings
+    __slots__ = ("_bell", "_heard", "_hub", "_run", "_waiter", "until")
+
+    def __init__(self, hub: "EventHub", run: RunKey) -> None:
+        """See `EventHub.subscribe`."""
+        self.until = inf
+        self._hub = hub
+        self._run = run
+        self._bell: _Bell
+        self._heard: int
+        self._waiter: asyncio.Future[bool]
+
+    def __enter__(self) -> Self:
+        """Listen; what was rung before has been heard."""
+        self._bell = self._hub.bell_of(self._run)
+        self._bell.listeners += 1
         self._heard = self._bell.rings
-        return is_rung
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Listen no more."""
+        self._bell.waiting.pop(self, None)  # when its wait was cancelled
+        self._bell.listeners -= 1
+        if not self._bell.listeners:
+            self._hub.remove(self._run)
+
+    def wait(self, timeout_s: float) -> asyncio.Future[bool]:
+        """See the port."""
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        if self._heard != self._bell.rings:
+            self.hear(is_rung=True)
+        else:
+            self.until = ceil((loop.time() + timeout_s) / _GRID_S) * _GRID_S
+            self._bell.waiting[self] = None
+            self._hub.look_at(self.until)
+        return self._waiter
+
+    def hear(self, *, is_rung: bool) -> None:
+        """End the wait."""
+        self._heard = self._bell.rings
+        if not self._waiter.done():  # as one that was cancelled is
+            self._waiter.set_result(is_rung)
 
 
 class EventHub:
@@ -49,18 +98,12 @@ class EventHub:
     def __init__(self) -> None:
         """Without subscribers."""
         self._bells: dict[RunKey, _Bell] = {}
+        self._next_look = inf
+        self._timer: asyncio.TimerHandle | None = None
 
-    @contextmanager
-    def subscribe(self, run: RunKey) -> Iterator[Listener]:
+    def subscribe(self, run: RunKey) -> Listener:
         """See the port."""
-        bell = self._bells.setdefault(run, _Bell())
-        bell.listeners += 1
-        try:
-            yield Listener(bell)
-        finally:
-            bell.listeners -= 1
-            if not bell.listeners:
-                del self._bells[run]
+        return Listener(self, run)
 
     def watched(self) -> Sequence[RunKey]:
         """See the port."""
@@ -78,3 +121,25 @@ class EventHub:
         """See the port."""
         for bell in self._bells.values():
             bell.ring()
+
+    def bell_of(self, run: RunKey) -> _Bell:
+        """The bell of a run, which is there while it has listeners."""
+        return self._bells.setdefault(run, _Bell())
+
+    def remove(self, run: RunKey) -> None:
+        """Nobody listens to the run any more."""
+        del self._bells[run]
+
+    def look_at(self, when: float) -> None:
+        """See at this time, by the loop's clock, whose wait has run out."""
+        if when >= self._next_look:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._next_look = when
+        self._timer = asyncio.get_running_loop().call_at(when, self._look)
+
+    def _look(self) -> None:
+        now = max(self._next_look, asyncio.get_running_loop().time())  # its timers are some µs early
+        self._next_look, self._timer = inf, None
+        self.look_at(min((bell.run_out(now) for bell in self._bells.values()), default=inf))
