@@ -49,6 +49,7 @@ from runengine_server.configured import (
     open_cache_tiers,
     open_databases,
     open_skill_runner,
+    retention_of,
     rpc_settings_of,
 )
 from runengine_server.domain.errors import UnavailableError
@@ -205,6 +206,7 @@ async def run_engine(
                 EventPoller(shared.events, hub).run,
                 partial(_keep_partitions, shared),
                 cache_cleanup_of(settings, databases.general, observer).run,
+                retention_of(settings, databases.general, observer).run,
                 callbacks.run,
                 readiness.run,
                 *([tiers.run] if tiers is not None else []),

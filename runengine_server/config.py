@@ -4,15 +4,16 @@ import os
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, DirectoryPath, Field, ValidationError, model_validator
+from pydantic import AfterValidator, DirectoryPath, Field, PlainValidator, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 from runengine_server.scheduler.settings import SchedulerSettings
 
 _PORT_MAX = 65_535
+_DAYS_MAX = 36_500
 
 
 class LogFormat(StrEnum):
@@ -50,6 +51,21 @@ def _tcp(address: str) -> str:
 
 def _tcp_or_socket(address: str) -> str:
     return address if address.startswith("unix:") and address != "unix:" else _tcp(address)
+
+
+def _days_or_never(value: object) -> float | Literal["never"]:
+    if value == "never":
+        return "never"
+    try:
+        days = float(str(value))
+    except ValueError:
+        days = 0
+    if not 1 <= days <= _DAYS_MAX:
+        raise PydanticCustomError("days", "Input should be a number of days from 1 to 36500, or never")
+    return days
+
+
+DaysOrNever = Annotated[float | Literal["never"], PlainValidator(_days_or_never)]
 
 
 class Settings(BaseSettings):
@@ -135,6 +151,16 @@ class Settings(BaseSettings):
     cache_cleanup_interval_s: Annotated[
         float, Field(ge=1, le=86_400, description="time between two passes over the cache, in seconds")
     ] = 600.0
+
+    run_retention_days: Annotated[
+        DaysOrNever, Field(description="delete runs so many days (1 or more) after they ended, or never")
+    ] = 30.0
+    event_retention_days: Annotated[
+        DaysOrNever, Field(description="delete events so many days after their run ended; never: with their run")
+    ] = 7.0
+    audit_retention_days: Annotated[
+        DaysOrNever, Field(description="delete entries of the audit log after so many days, or never")
+    ] = 365.0
 
     lease_s: Annotated[float, Field(gt=0.1, le=300, description="how long an engine may be silent, in seconds")] = 10.0
     attempts_max: Annotated[int, Field(ge=1, le=20_000, description="attempts in flight in this process")] = 1_000

@@ -15,6 +15,7 @@ from runengine_server.adapters.postgres.cache_cleanup import CacheCleanup, Clean
 from runengine_server.adapters.postgres.cold_cache import PostgresOutputCache
 from runengine_server.adapters.postgres.database import PINNED_PLANS, Database, open_database
 from runengine_server.adapters.postgres.queries import sql
+from runengine_server.adapters.postgres.retention import Retention, RetentionSettings
 from runengine_server.adapters.skills.http_callbacks import HttpCallbacks
 from runengine_server.adapters.skills.local_runner import LocalSkillRunner
 from runengine_server.adapters.skills.routing import RoutingSkillRunner, route_targets
@@ -151,16 +152,32 @@ def artifacts_of(settings: Settings) -> Artifacts:
 
 def cache_cleanup_of(settings: Settings, database: Database, observer: Observer) -> CacheCleanup:
     """What evicts cache entries by age and size."""
-    age_days = settings.cache_max_age_days
     return CacheCleanup(
         database,
         CleanupSettings(
-            age_s_max=None if age_days is None else age_days * 24 * 3600,
+            age_s_max=_seconds(settings.cache_max_age_days),
             bytes_max=settings.cache_max_bytes,
             interval_s=settings.cache_cleanup_interval_s,
         ),
         observer,
     )
+
+
+def retention_of(settings: Settings, database: Database, observer: Observer) -> Retention:
+    """What deletes the history."""
+    return Retention(
+        database,
+        RetentionSettings(
+            runs_s=_seconds(settings.run_retention_days),
+            events_s=_seconds(settings.event_retention_days),
+            audit_s=_seconds(settings.audit_retention_days),
+        ),
+        observer,
+    )
+
+
+def _seconds(days: float | str | None) -> float | None:
+    return days * 24 * 3600 if isinstance(days, float) else None
 
 
 def authenticator_of(settings: Settings) -> Authenticator:

@@ -100,7 +100,7 @@ def test_files_are_numbered_without_gaps() -> None:
 
 
 def _new(statements: str) -> Migration:
-    return Migration(version=len(known_migrations()) + 1, name="new", sql=statements)
+    return Migration(version=known_migrations()[-1].version + 1, name="new", sql=statements)
 
 
 async def _pending(url: str) -> list[Migration]:

@@ -4,13 +4,11 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import anyio
-
 from runengine_server.adapters.postgres.cache_admin import settle_counts
 from runengine_server.adapters.postgres.cache_sweep import START, WINDOW, Match, Place, sweep
 from runengine_server.adapters.postgres.database import Database
+from runengine_server.adapters.postgres.housekeeping import begin, repeat
 from runengine_server.adapters.postgres.queries import sql
-from runengine_server.domain.errors import UnavailableError
 from runengine_server.domain.states import MissReason
 from runengine_server.ports.observer import Observer
 
@@ -49,19 +47,11 @@ class CacheCleanup:
 
     async def run(self) -> None:
         """Pass over the cache until cancelled."""
-        while True:
-            await anyio.sleep(self._settings.interval_s)
-            try:
-                await self.run_if_due()
-            except UnavailableError as error:
-                self._observer.database_unavailable(str(error.__cause__ or error))
-            except Exception as error:  # a pass that cannot be made must not end the engine
-                self._observer.internal_failure(f"the {_TASK}", error)
+        await repeat(_TASK, self._settings.interval_s, self.run_if_due, self._observer)
 
     async def run_if_due(self) -> int | None:
         """Pass over the cache unless an engine did within the interval; how many entries were evicted, None if so."""
-        # Shorter by a little than the interval, or an engine would find its own last pass too recent.
-        if not await self._database.fetchval(sql("housekeeping_begin"), _TASK, self._settings.interval_s * 0.9):
+        if not await begin(self._database, _TASK, self._settings.interval_s):
             return None
         await settle_counts(self._database)
         while await self._database.fetch(sql("step_cache_delete"), REMOVALS_KEPT_S, WINDOW):

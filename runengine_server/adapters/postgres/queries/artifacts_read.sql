@@ -5,7 +5,7 @@ SELECT
     a.made_from, a.skill_id, a.skill_version, a.created_at, producer.id AS producer_id
 FROM step_results AS s
 JOIN artifacts AS a ON a.run = s.producer_run AND a.step = s.producer_step
-LEFT JOIN runs AS producer ON producer.run = s.producer_run
+LEFT JOIN producers AS producer ON producer.run = s.producer_run
 WHERE s.run = $1::bigint
     AND s.step >= $2::smallint
     AND (s.step, a.ordinal) > ($2, $3::smallint)

@@ -15,8 +15,8 @@ SELECT matched, sample_keys, sample_at, next_tenant, next_workflow, next_step, n
 FROM step_cache_sweep($1, $2, $3, $4, $5, $6::smallint, $7, $8, $9, $10, $11, $12, $13, $14)
 
 -- name: run_key_find
--- The internal key of a tenant's run.
-SELECT run FROM runs WHERE id = $1::uuid AND tenant = $2
+-- The internal key of a tenant's run, retained or not: entries may outlive it.
+SELECT run FROM producers WHERE id = $1::uuid AND tenant = $2
 
 -- name: audit_add
 -- Who did what to what; in the transaction that does it.
@@ -36,7 +36,7 @@ FROM (
     ORDER BY k.created_at DESC, k.run DESC, k.step DESC
     LIMIT $5
 ) AS k
-LEFT JOIN runs AS r ON r.run = k.run
+LEFT JOIN producers AS r ON r.run = k.run
 ORDER BY k.created_at DESC, k.run DESC, k.step DESC
 
 -- name: step_cache_workflow_list
@@ -52,7 +52,7 @@ FROM (
     ORDER BY k.created_at DESC, k.run DESC, k.step DESC
     LIMIT $5
 ) AS k
-LEFT JOIN runs AS r ON r.run = k.run
+LEFT JOIN producers AS r ON r.run = k.run
 ORDER BY k.created_at DESC, k.run DESC, k.step DESC
 
 -- name: step_cache_read
@@ -61,7 +61,7 @@ SELECT
     k.workflow_name, k.step_id, k.input_hash, k.skill_id, k.cache_version, k.cache_epoch, k.created_at, k.run, k.step,
     r.id AS run_id
 FROM step_cache AS k
-LEFT JOIN runs AS r ON r.run = k.run
+LEFT JOIN producers AS r ON r.run = k.run
 WHERE k.tenant = $1 AND k.workflow_name = $2 AND k.step_id = $3 AND k.input_hash = $4 AND k.step >= 0
 
 -- name: outputs_read

@@ -4,7 +4,7 @@ SELECT
     a.run, a.step, a.ordinal, a.id, a.content_hash, a.size_bytes, a.media_type, a.uri, a.filename, a.metadata,
     a.made_from, a.skill_id, a.skill_version, a.created_at, r.id AS run_id, r.workflow_digest
 FROM artifacts AS a
-LEFT JOIN runs AS r ON r.run = a.run
+LEFT JOIN producers AS r ON r.run = a.run
 WHERE a.id = $1::uuid AND a.tenant = $2::text
 
 -- name: lineage_artifacts_list
@@ -14,7 +14,7 @@ SELECT
     a.made_from, a.skill_id, a.skill_version, a.created_at, r.id AS run_id, r.workflow_digest
 FROM unnest($1::bigint[], $2::smallint[]) WITH ORDINALITY AS p (run, step, place)
 JOIN artifacts AS a ON a.run = p.run AND a.step = p.step
-LEFT JOIN runs AS r ON r.run = a.run
+LEFT JOIN producers AS r ON r.run = a.run
 WHERE a.tenant = $3::text
 ORDER BY p.place, a.ordinal
 LIMIT $4::integer
@@ -28,7 +28,7 @@ SELECT
     ) AS has_artifacts
 FROM unnest($1::bigint[], $2::smallint[]) AS p (run, step)
 JOIN step_results AS s ON s.run = p.run AND s.step = p.step
-LEFT JOIN runs AS r ON r.run = s.producer_run
+LEFT JOIN producers AS r ON r.run = s.producer_run
 WHERE s.status IN (4, 5)
 
 -- name: lineage_shown_find

@@ -47,7 +47,7 @@ SELECT
     s.run, s.step, s.input_hash, s.cache_version, s.output_hash,
     s.producer_run, s.producer_step, r.id AS producer_run_id
 FROM step_results AS s
-JOIN runs AS r ON r.run = s.producer_run
+LEFT JOIN producers AS r ON r.run = s.producer_run
 WHERE s.run = ANY ($1::bigint[]) AND s.status IN (4, 5);
 
 -- name: runs_recent_find

@@ -95,8 +95,8 @@ SELECT
     saved.seconds AS saved_s
 FROM runs AS r
 JOIN run_progress AS p ON p.run = r.run
-LEFT JOIN runs AS base ON base.run = r.base_run
-LEFT JOIN runs AS root ON root.run = r.root_run
+LEFT JOIN producers AS base ON base.run = r.base_run
+LEFT JOIN producers AS root ON root.run = r.root_run
 LEFT JOIN LATERAL (
     SELECT sum(extract(epoch FROM made.ended_at - made.begun_at))::double precision AS seconds
     FROM step_results AS s

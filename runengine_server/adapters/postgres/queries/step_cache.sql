@@ -38,7 +38,9 @@ LEFT JOIN LATERAL (
         SELECT
             x.is_compressed, x.body,
             -- the producer's run may be gone while its output is kept
-            (SELECT y.id FROM runs AS y WHERE y.run = c.run) AS run_id,
+            coalesce(
+                (SELECT y.id FROM runs AS y WHERE y.run = c.run), (SELECT g.id FROM deleted_runs AS g WHERE g.run = c.run)
+            ) AS run_id,
             (
                 SELECT array_agg(
                     (z.media_type, z.uri, z.content_hash, z.size_bytes, z.filename, z.metadata, z.made_from)

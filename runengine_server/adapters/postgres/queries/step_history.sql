@@ -19,7 +19,7 @@ LEFT JOIN LATERAL (
     WHERE w.run = $1 AND w.step = n.step
     LIMIT 1
 ) AS q ON true
-LEFT JOIN runs AS producer ON producer.run = s.producer_run
+LEFT JOIN producers AS producer ON producer.run = s.producer_run
 
 -- name: run_neighbours_list
 -- The runs of a workflow around one ($3), at most $4 newer and $5 older ones; walks runs_by_workflow both ways.

@@ -55,7 +55,7 @@ LEFT JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT coalesce(s.status, CASE WHEN q.run IS NULL THEN 1 WHEN q.engine IS NULL THEN 2 ELSE 3 END)::smallint AS status
 ) AS now_at
-LEFT JOIN runs AS producer ON producer.run = s.producer_run
+LEFT JOIN producers AS producer ON producer.run = s.producer_run
 -- The run whose identical step it waits for.
 LEFT JOIN LATERAL (
     SELECT g.id
