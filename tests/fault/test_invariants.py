@@ -71,6 +71,8 @@ VIOLATIONS = {
     "i14_flights_have_leaders": "INSERT INTO cache_flights (flight, run, step, started_at)"
     " VALUES (decode(repeat('00', 16), 'hex'), $done, 2, now() - interval '1 minute')",
     "i14_followers_have_flights": "UPDATE step_queue SET waiting_on = decode(repeat('00', 16), 'hex')",
+    "i15_rows_have_their_run": "DELETE FROM runs WHERE run = $done",
+    "i15_run_is_whole": "DELETE FROM run_state WHERE run = $update",
 }
 
 

@@ -1,4 +1,4 @@
-"""Checks what must hold of the tables whatever has happened: invariants I1 to I14, each a statement that finds nothing.
+"""Checks what must hold of the tables whatever has happened: invariants I1 to I15, each a statement that finds nothing.
 
     violations = await check_invariants(connection, watcher_logs=…, ledger=…, acknowledged=…)
     assert not violations, report(violations)
@@ -32,6 +32,7 @@ else:
 _PLANS = "SET LOCAL enable_nestloop = on; SET LOCAL jit = off; SET LOCAL statement_timeout = '60s'"
 
 _TEMPORARY_TABLES = """
+CREATE TEMP TABLE checked_definitions (workflow_digest bytea PRIMARY KEY, workflow_name text) ON COMMIT DROP;
 CREATE TEMP TABLE checked_steps (
     workflow_digest bytea, step integer, step_id text, max_attempts integer, PRIMARY KEY (workflow_digest, step)
 ) ON COMMIT DROP;
@@ -44,6 +45,15 @@ CREATE TEMP TABLE checked_watched (
 ) ON COMMIT DROP;
 CREATE TEMP TABLE checked_ledger (key text, digest text, PRIMARY KEY (key, digest)) ON COMMIT DROP;
 CREATE TEMP TABLE checked_acknowledged (run_id uuid, request_id text, is_cancelled boolean) ON COMMIT DROP;
+-- Runs whose first events retention may have deleted, and has: nothing can be said of their events.
+CREATE TEMP TABLE checked_compacted ON COMMIT DROP AS
+SELECT o.run
+FROM (
+    SELECT run FROM run_progress WHERE ended_at < clock_timestamp() - interval '1 day'
+    UNION ALL
+    SELECT run FROM deleted_runs
+) AS o
+WHERE NOT EXISTS (SELECT FROM run_events AS e WHERE e.run = o.run AND e.sequence = 1);
 """
 
 _FINGERPRINTS = """
@@ -155,15 +165,18 @@ def invariants() -> dict[str, str]:
 
 
 async def _load_definitions(connection: Connection) -> None:
+    definitions: list[tuple[object, ...]] = []
     steps: list[tuple[object, ...]] = []
     dependencies: list[tuple[object, ...]] = []
     for row in await connection.fetch("SELECT digest, definition FROM workflow_definitions"):
         digest: bytes = row["digest"]
         workflow = decode_workflow(row["definition"], digest=WorkflowDigest(digest.hex()), created_at=None)
+        definitions.append((digest, workflow.name))
         steps += [(digest, n, s.step_id, s.retry_policy.max_attempts) for n, s in enumerate(workflow.steps)]
         dependencies += [
             (digest, n, needs) for n, direct in enumerate(compile_workflow(workflow).dependencies) for needs in direct
         ]
+    await _copy(connection, "checked_definitions", definitions)
     await _copy(connection, "checked_steps", steps)
     await _copy(connection, "checked_dependencies", dependencies)
 

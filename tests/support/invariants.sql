@@ -1,4 +1,4 @@
--- Invariants I1-I14 of the guarantees, over the tables as they are: each statement returns what is wrong, so no row at
+-- Invariants I1-I15 of the guarantees, over the tables as they are: each statement returns what is wrong, so no row at
 -- all when nothing is. `checked_*` are temporary tables that the checker fills (see invariants.py).
 
 -- name: i1_one_terminal_event
@@ -6,6 +6,7 @@
 SELECT run, step, format('%s terminal events %s, result %s', count(e.to_status), array_agg(e.to_status), min(r.status)) AS detail
 FROM (SELECT run, step, to_status FROM run_events WHERE type = 2 AND to_status >= 4) AS e
 FULL JOIN step_results AS r USING (run, step)
+WHERE run NOT IN (SELECT c.run FROM checked_compacted AS c)
 GROUP BY run, step
 HAVING count(e.to_status) <> 1 OR min(e.to_status) IS DISTINCT FROM min(r.status);
 
@@ -61,6 +62,7 @@ FROM (
 LEFT JOIN (
     SELECT run, step, count(*) AS leases FROM run_events WHERE type = 2 AND to_status = 3 GROUP BY run, step
 ) AS e USING (run, step)
+WHERE run NOT IN (SELECT c.run FROM checked_compacted AS c)
 GROUP BY run, step
 HAVING max(k.epoch) <> coalesce(max(e.leases), 0);
 
@@ -71,7 +73,7 @@ SELECT s.run, s.step, format('moved to %s at event %s before dependency %s succe
 FROM (
     SELECT DISTINCT ON (run, step) run, step, sequence, to_status
     FROM run_events
-    WHERE type = 2 AND to_status IN (2, 3)
+    WHERE type = 2 AND to_status IN (2, 3) AND run NOT IN (SELECT c.run FROM checked_compacted AS c)
     ORDER BY run, step, sequence
 ) AS s
 JOIN runs AS r ON r.run = s.run
@@ -142,6 +144,7 @@ SELECT p.run, NULL::integer AS step, format('%s events %s to %s, last_sequence %
     min(e.to_status) FILTER (WHERE e.sequence = 1)) AS detail
 FROM run_progress AS p
 LEFT JOIN run_events AS e ON e.run = p.run
+WHERE p.run NOT IN (SELECT c.run FROM checked_compacted AS c)
 GROUP BY p.run, p.last_sequence
 HAVING count(e.sequence) <> p.last_sequence OR max(e.sequence) <> p.last_sequence OR min(e.sequence) <> 1
     OR bool_or(e.sequence = 1 AND (e.type, e.to_status) <> (1, 1));
@@ -153,7 +156,7 @@ FROM (
     SELECT run, step, sequence, type, from_status, to_status,
         lag(to_status) OVER (PARTITION BY run, type, step ORDER BY sequence) AS before
     FROM run_events
-    WHERE type IN (1, 2)
+    WHERE type IN (1, 2) AND run NOT IN (SELECT c.run FROM checked_compacted AS c)
 ) AS e
 WHERE from_status IS DISTINCT FROM coalesce(before, CASE WHEN type = 2 THEN 1 END)
     OR (type = 2 AND (from_status, to_status) NOT IN (
@@ -190,7 +193,8 @@ SELECT run, step, format('artifact %s, event %s of %s', a.run IS NOT NULL, e.seq
 FROM artifacts AS a
 FULL JOIN (SELECT run, step, ordinal, sequence FROM run_events WHERE type = 4) AS e USING (run, step, ordinal)
 LEFT JOIN (SELECT run, step, sequence FROM run_events WHERE type = 2 AND to_status = 4) AS d USING (run, step)
-WHERE a.run IS NULL OR e.run IS NULL OR d.sequence IS NULL OR e.sequence > d.sequence;
+WHERE (a.run IS NULL OR e.run IS NULL OR d.sequence IS NULL OR e.sequence > d.sequence)
+    AND run NOT IN (SELECT c.run FROM checked_compacted AS c);
 
 -- name: i6_terminal_event_is_last
 -- A terminal run has one terminal event, its last; a live one has none.
@@ -198,6 +202,7 @@ SELECT p.run, NULL::integer AS step, format('status %s, terminal events %s, last
     p.status, array_agg(e.sequence), p.last_sequence) AS detail
 FROM run_progress AS p
 LEFT JOIN run_events AS e ON e.run = p.run AND e.type = 1 AND e.to_status >= 3
+WHERE p.run NOT IN (SELECT c.run FROM checked_compacted AS c)
 GROUP BY p.run, p.status, p.last_sequence
 HAVING count(e.sequence) <> (p.status >= 3)::integer
     OR (p.status >= 3 AND (max(e.sequence) <> p.last_sequence OR max(e.to_status) <> p.status));
@@ -239,10 +244,11 @@ WHERE s.status = 4 AND EXISTS (SELECT FROM checked_ledger) AND NOT EXISTS (
 SELECT k.run, k.step::integer AS step, format('entry %s:%s:%s', k.workflow_name, k.step_id, encode(k.input_hash, 'hex')) AS detail
 FROM step_cache AS k
 LEFT JOIN step_results AS s ON s.run = k.run AND s.step = k.step
-LEFT JOIN runs AS r ON r.run = k.run
+LEFT JOIN producers AS r ON r.run = k.run
+LEFT JOIN checked_definitions AS g ON g.workflow_digest = r.workflow_digest
 LEFT JOIN checked_steps AS w ON w.workflow_digest = r.workflow_digest AND w.step = k.step
 LEFT JOIN outputs AS o ON o.run = k.run AND o.step = k.step
-WHERE k.step >= 0 AND (s.status, s.input_hash, s.output_hash, s.cache_version, r.tenant, r.workflow_name, w.step_id, o.run)
+WHERE k.step >= 0 AND (s.status, s.input_hash, s.output_hash, s.cache_version, r.tenant, g.workflow_name, w.step_id, o.run)
     IS DISTINCT FROM (4::smallint, k.input_hash, k.output_hash, k.cache_version, k.tenant, k.workflow_name, k.step_id, k.run);
 
 -- name: i9_reused_is_the_producers
@@ -333,3 +339,36 @@ SELECT q.run, q.step, format('waits for %s, led by %s.%s, engine %s', encode(q.w
 FROM step_queue AS q
 LEFT JOIN cache_flights AS f ON f.flight = q.waiting_on
 WHERE q.waiting_on IS NOT NULL AND (f.flight IS NULL OR (f.run, f.step) = (q.run, q.step) OR q.engine IS NOT NULL);
+
+-- name: i15_rows_have_their_run
+-- What is in the history is of a run that is retained, or of one that was deleted and of which something is left.
+SELECT h.run, NULL::integer AS step, format('%s rows in %s', count(*), h.place) AS detail
+FROM (
+    SELECT run, 'run_progress' AS place FROM run_progress
+    UNION ALL SELECT run, 'run_state' FROM run_state
+    UNION ALL SELECT run, 'step_queue' FROM step_queue
+    UNION ALL SELECT run, 'idempotency_keys' FROM idempotency_keys
+) AS h
+LEFT JOIN runs AS r ON r.run = h.run
+WHERE r.run IS NULL
+GROUP BY h.run, h.place
+UNION ALL
+SELECT h.run, NULL, format('%s rows in %s', count(*), h.place)
+FROM (
+    SELECT run, 'step_results' AS place FROM step_results
+    UNION ALL SELECT run, 'step_attempts' FROM step_attempts
+    UNION ALL SELECT run, 'run_events' FROM run_events
+    UNION ALL SELECT run, 'outputs' FROM outputs
+    UNION ALL SELECT run, 'artifacts' FROM artifacts
+) AS h
+LEFT JOIN producers AS r ON r.run = h.run
+WHERE r.run IS NULL
+GROUP BY h.run, h.place;
+
+-- name: i15_run_is_whole
+-- A run is retained with its progress and what its steps wait for, or not at all.
+SELECT run, NULL::integer AS step, format('run %s, progress %s, state %s', r.run IS NOT NULL, p.run IS NOT NULL, s.run IS NOT NULL) AS detail
+FROM runs AS r
+FULL JOIN run_progress AS p USING (run)
+FULL JOIN (SELECT DISTINCT run FROM run_state) AS s USING (run)
+WHERE r.run IS NULL OR p.run IS NULL OR s.run IS NULL;
