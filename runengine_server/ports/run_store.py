@@ -139,6 +139,9 @@ class RunStore(Protocol):
 
         Atomic with: events, reused results, queue rows, idempotency key, audit row.
         Idempotent by: (tenant, rpc, request id).
+
+        Raises:
+            NotFoundError: RUN_NOT_FOUND, when retention has removed the base run meanwhile.
         """
 
     async def earlier_answer(self, tenant: Tenant, request: RequestKey) -> EarlierAnswer | None:

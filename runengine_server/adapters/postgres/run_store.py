@@ -15,6 +15,7 @@ from runengine_server.adapters.postgres.encoding import decode_body, decode_plan
 from runengine_server.adapters.postgres.queries import sql
 from runengine_server.adapters.postgres.rows import change_request, produced_artifacts
 from runengine_server.domain.base_run import BaseResult, BaseRun
+from runengine_server.domain.errors import NotFoundError
 from runengine_server.domain.ids import RunId, RunKey, StepNo, Tenant, WorkflowDigest
 from runengine_server.domain.states import CacheMode, FailurePolicy, OutputSource, RunStatus
 from runengine_server.domain.trace_context import TraceContext, run_span
@@ -30,6 +31,9 @@ from runengine_server.ports.run_store import (
 
 BATCH_MAX = 200
 WAITING_MAX = 10_000
+
+# The one thing that the creating function refuses by itself.
+_BASE_GONE = "the base run was deleted while this run was planned: it ended longer ago than runs are kept"
 
 # Decoding takes 1.5 µs a row: more than this is done beside the event loop.
 _INLINE_ROWS_MAX = 1_000
@@ -122,13 +126,16 @@ class PostgresRunStore:
         if any(new.trace for new in batch):
             query = "traced_runs_create"
             arguments.append([None if new.trace is None else new.trace.encode() for new in batch])
-        if not any(new.cache_after for new in batch):
-            row = await self._database.fetchrow(sql(query), *arguments)
-        else:
-            async with self._database.connection() as connection, connection.transaction():
-                row = await connection.fetchrow(sql(query), *arguments)
-                assert row is not None
-                await connection.execute(sql("runs_entries_update"), row["run"], [new.cache_after for new in batch])
+        try:
+            if not any(new.cache_after for new in batch):
+                row = await self._database.fetchrow(sql(query), *arguments)
+            else:
+                async with self._database.connection() as connection, connection.transaction():
+                    row = await connection.fetchrow(sql(query), *arguments)
+                    assert row is not None
+                    await connection.execute(sql("runs_entries_update"), row["run"], [new.cache_after for new in batch])
+        except asyncpg.RaiseError as error:
+            raise NotFoundError("RUN_NOT_FOUND", _BASE_GONE) from error
         assert row is not None
         runs, digests, answers = row
         if digests is None:
