@@ -63,7 +63,6 @@ from runengine_server.ports.observer import Observer
 from runengine_server.ports.output_cache import OutputCache
 from runengine_server.ports.skill_runner import SkillRunner
 from runengine_server.rpc.bind import check_bind
-from runengine_server.rpc.metered import MeteredCalls
 from runengine_server.rpc.readiness import Readiness
 from runengine_server.rpc.server import RpcServer
 from runengine_server.scheduler.assembly import assemble_scheduler
@@ -170,7 +169,8 @@ async def run_engine(
             services=services,
             authenticator=authenticator or authenticator_of(settings),
             settings=rpc_settings_of(settings),
-            interceptors=[*traced.interceptors, MeteredCalls(operations.meter)],
+            meter=operations.meter,
+            interceptors=traced.interceptors,
         )
         readiness = Readiness(
             DatabaseReadiness(databases.operations).problems,

@@ -134,12 +134,12 @@ def _watch(services: Services, watches: WatchRegistry) -> Callable[[Encoded, Con
 
         ctx.response_headers["cache-control"] = "no-store"
         ctx.response_headers["x-accel-buffering"] = "no"
-        with watches.watch(caller, wanted.after_sequence, abort) as watch:
-            async with aclosing(watch.follow(services.watch_run(caller, wanted))) as told:
-                async for each in told:
-                    with watch.writing(each):
-                        yield await write_watch_message(request.encoding, each)
-                    del each  # it may be large, and the next one hours away
+        source = services.watch_run(caller, wanted)
+        watch = watches.follow(caller, wanted.after_sequence, source, abort=abort, told=lambda message: message)
+        async with aclosing(watch):
+            async for each in watch:
+                yield await write_watch_message(request.encoding, each)
+                del each  # it may be large, and the next one hours away
 
     return follow
 

@@ -27,7 +27,7 @@ from runengine_server.rpc.conversion.event import encode_watch_message, event_to
 from runengine_server.rpc.conversion.problems import Problems
 from runengine_server.rpc.conversion.request import read_watch
 from runengine_server.rpc.errors import internal_error
-from runengine_server.rpc.watches import Watch, WatchRegistry
+from runengine_server.rpc.watches import WatchRegistry
 from runengine_server.service.messages import (
     ToldEvent,
     WatchEnd,
@@ -95,25 +95,26 @@ class RunEvents:
             async def abort(error: RunEngineError) -> None:
                 scope_of_stream.cancel()  # the connection closes without an end; the reader resumes
 
-            with self._watches.watch(caller, wanted.after_sequence, abort) as watch:
-                messages = watch.follow(self._services.watch_run(caller, wanted))
-                async with aclosing(messages):
-                    first = await anext(messages)  # what is refused is refused before anything was sent
-                    async with anyio.create_task_group() as tasks:
-                        tasks.start_soon(cancel_when_gone, receive, scope_of_stream)
-                        await send(_start())
-                        await _send_all(watch, first, messages, send)
-                        await send(_body(b"", more=False))
-                        tasks.cancel_scope.cancel()
+            source = self._services.watch_run(caller, wanted)
+            watch = self._watches.follow(
+                caller, wanted.after_sequence, source, abort=abort, told=lambda message: message
+            )
+            async with aclosing(watch):
+                first = await anext(watch)  # what is refused is refused before anything was sent
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(cancel_when_gone, receive, scope_of_stream)
+                    await send(_start())
+                    await _send_all(first, watch, send)
+                    await send(_body(b"", more=False))
+                    tasks.cancel_scope.cancel()
 
 
-async def _send_all(watch: Watch, first: WatchMessage, messages: AsyncIterator[WatchMessage], send: Send) -> None:
+async def _send_all(first: WatchMessage, others: AsyncIterator[WatchMessage], send: Send) -> None:
     message: WatchMessage | None = first
     try:
         while message is not None:
-            with watch.writing(message):
-                await send(_body(await _encoded(message)))
-            message = await anext(messages, None)
+            await send(_body(await _encoded(message)))
+            message = await anext(others, None)
     except Exception as error:  # without an id, so that the reader goes on behind the last event
         await send(_body(_event("error", error_body(_told(error)))))
 

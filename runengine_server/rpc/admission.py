@@ -25,7 +25,7 @@ class Admission:
         Raises:
             UnavailableError: DRAINING, when the block is entered.
         """
-        return self._drain.call()
+        return self._drain
 
     async def admit(self, method: str, token: str | None) -> Caller:
         """The caller may call the method, and `current_caller` in this task knows who it is.

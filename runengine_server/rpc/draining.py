@@ -1,8 +1,7 @@
 """Knows whether the server still takes calls and how many are being answered."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from runengine_server.domain.errors import UnavailableError
 
@@ -21,7 +20,7 @@ def draining_error(metadata: dict[str, str] | None = None) -> UnavailableError:
 
 
 class Drain:
-    """Counts calls and, once begun, admits no more."""
+    """Counts calls, each for as long as it is inside the context, and, once begun, admits no more."""
 
     def __init__(self) -> None:
         """Start out open and idle."""
@@ -34,9 +33,8 @@ class Drain:
         """Admit no more calls; those being answered go on."""
         self.is_draining = True
 
-    @contextmanager
-    def call(self) -> Iterator[None]:
-        """Count a call for as long as the block runs.
+    def __enter__(self) -> None:
+        """Count a call.
 
         Raises:
             UnavailableError: DRAINING.
@@ -45,12 +43,14 @@ class Drain:
             raise draining_error()
         self._calls += 1
         self._idle.clear()
-        try:
-            yield
-        finally:
-            self._calls -= 1
-            if self._calls == 0:
-                self._idle.set()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """The call has been answered."""
+        self._calls -= 1
+        if self._calls == 0:
+            self._idle.set()
 
     async def wait_idle(self, timeout_s: float) -> bool:
         """Wait until no call is being answered; False when the time, in seconds, ran out first."""

@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection
 
 from runengine_client.pb.runengine.v1 import cache_pb2_grpc, run_engine_pb2_grpc, workflow_pb2_grpc
 from runengine_server.ports.authenticator import Authenticator
+from runengine_server.ports.request_meter import RequestMeter
 from runengine_server.rpc.access import check_listed
 from runengine_server.rpc.admission import Admission
 from runengine_server.rpc.bind import BindRefusedError, check_bind
@@ -47,6 +48,7 @@ class RpcServer:
         services: Services,
         authenticator: Authenticator,
         settings: RpcSettings,
+        meter: RequestMeter,
         now: Callable[[], datetime] = utc_now,
         interceptors: Iterable[grpc.aio.ServerInterceptor] = (),
     ) -> None:
@@ -56,8 +58,9 @@ class RpcServer:
             services: the use cases.
             authenticator: knows the callers.
             settings: address, limits, TLS.
+            meter: is told of every call that has ended.
             now: the wall clock that tokens expire by.
-            interceptors: further ones (metrics, tracing), outside the guard.
+            interceptors: further ones (tracing), outside the guard.
 
         Raises:
             BindRefusedError: the address cannot be bound, or must not be with these settings.
@@ -74,7 +77,7 @@ class RpcServer:
         self.watches = WatchRegistry(settings, now)
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(
-            interceptors=[*interceptors, Guard(self.admission)], options=settings.channel_options()
+            interceptors=[*interceptors, Guard(self.admission, meter)], options=settings.channel_options()
         )
         self.methods = self._register(services, has_reflection=settings.has_reflection)
         check_listed(self.methods)

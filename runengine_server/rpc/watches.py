@@ -2,11 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
-
-import anyio
+from typing import Any, Final, Generic, Self, TypeVar, cast
 
 from runengine_server.domain.caller import Caller
 from runengine_server.domain.errors import ExhaustedError, RunEngineError, UnauthenticatedError
@@ -15,14 +13,16 @@ from runengine_server.rpc.draining import draining_error
 from runengine_server.rpc.settings import RpcSettings
 from runengine_server.service.messages import WatchEnd, WatchMessage, WatchSnapshot
 
+T = TypeVar("T")
+
 EndError = Callable[[dict[str, str]], RunEngineError]
 """Builds the error a watch ends with from the metadata that says how far it came."""
 
 Abort = Callable[[RunEngineError], Awaitable[None]]
 """Ends a call from outside of its task; what it raises, its task raises when it is resumed."""
 
-_EXPIRY_RECHECK_S = 3600.0
-"""Longest timer; the wall clock is read again after it, as it may have been set."""
+_LOOK_S: Final = 1.0
+"""How often the watches are looked through; shorter when the write timeout is."""
 
 
 def utc_now() -> datetime:
@@ -39,42 +39,52 @@ class WatchRegistry:
         self.now = now
         self._max = settings.watches_max
         self._per_tenant_max = settings.watches_per_tenant_max
-        self._open: set[Watch] = set()
+        self._look_s = min(_LOOK_S, self.write_timeout_s / 8)
+        self._open: dict[Watch[Any], None] = {}  # a set of as many takes three times the memory
         self._by_tenant: Counter[Tenant] = Counter()
         self._aborts: set[asyncio.Task[Exception | None]] = set()
+        self._is_looking = False
 
     @property
     def open_count(self) -> int:
         """How many watches are open."""
         return len(self._open)
 
-    @contextmanager
-    def watch(self, caller: Caller, after_sequence: int | None, abort: Abort) -> Iterator["Watch"]:
-        """A watch that counts until the block ends, or it is given up.
+    def follow(
+        self,
+        caller: Caller,
+        after_sequence: int | None,
+        source: AsyncIterator[WatchMessage],
+        *,
+        abort: Abort,
+        told: Callable[[WatchMessage], T],
+    ) -> "Watch[T]":
+        """A watch that counts until it is closed, or given up.
 
         Args:
             caller: whose watch it is; it ends when the token does.
             after_sequence: how far the reader came before.
+            source: the messages.
             abort: ends the call when its reader takes nothing more.
+            told: what the reader gets for a message.
 
         Raises:
             ExhaustedError: TOO_MANY_WATCHES.
         """
         self._check_room(caller.tenant)
-        watch = Watch(self, caller, after_sequence, abort)
-        self._open.add(watch)
+        watch = Watch(self, caller, after_sequence, source, abort, told)
+        self._open[watch] = None
         self._by_tenant[caller.tenant] += 1
-        try:
-            yield watch
-        finally:
-            self.release(watch)
+        if not self._is_looking:
+            self._is_looking = True
+            self._look_later()
+        return watch
 
-    def release(self, watch: "Watch") -> None:
+    def release(self, watch: "Watch[Any]") -> None:
         """Count the watch no more; repeating it changes nothing."""
         if watch not in self._open:
             return
-        watch.stop_timers()
-        self._open.remove(watch)
+        del self._open[watch]
         self._by_tenant[watch.tenant] -= 1
         if not self._by_tenant[watch.tenant]:
             del self._by_tenant[watch.tenant]
@@ -84,11 +94,26 @@ class WatchRegistry:
         for watch in tuple(self._open):
             watch.end(draining_error)
 
-    def spawn_abort(self, watch: "Watch") -> None:
+    def _look(self) -> None:
+        """One timer for all: thousands of watches wait, and each message would start another."""
+        at, loop_at = self.now(), asyncio.get_running_loop().time()
+        for watch in tuple(self._open):
+            watch.end_if_expired(at)
+            if watch.writing_since is not None and watch.writing_since + self.write_timeout_s <= loop_at:
+                self._spawn_abort(watch)
+        self._is_looking = bool(self._open)
+        if self._is_looking:
+            self._look_later()
+
+    def _look_later(self) -> None:
+        asyncio.get_running_loop().call_later(self._look_s, self._look)
+
+    def _spawn_abort(self, watch: "Watch[Any]") -> None:
         """End a watch whose own task is stuck in a write; the registry keeps the task alive until it is done."""
         watch.giving_up = asyncio.get_running_loop().create_task(watch.give_up())
         self._aborts.add(watch.giving_up)
         watch.giving_up.add_done_callback(self._aborts.discard)
+        self.release(watch)
 
     def _check_room(self, tenant: Tenant) -> None:
         if len(self._open) >= self._max:
@@ -99,72 +124,113 @@ class WatchRegistry:
             )
 
 
-class Watch:
-    """One open stream: how far its reader came, and why it must end.
+class Watch(Generic[T]):
+    """One open stream: its messages up to the run's end, how far its reader came, and why it must end.
 
-    An asynchronous generator does not see its own write block: it is merely not resumed. So every message is yielded
-    under a timer, and the timer aborts the call from outside. The status then follows what is already buffered, once
-    the reader goes on.
+    Whoever iterates writes each message before it asks for the next, so that time between the two is time in which the
+    reader takes nothing: when that gets too long, the call is aborted from outside. The status then follows what is
+    already buffered, once the reader goes on.
+
+    Attributes:
+        tenant: whose watch it is.
+        writing_since: when a message was given out that may not be written yet, by the loop's clock.
+        giving_up: the abort, once there is one.
     """
+
+    __slots__ = (
+        "_abort",
+        "_call_task",
+        "_end_error",
+        "_expires_at",
+        "_has_end",
+        "_last_sequence",
+        "_registry",
+        "_source",
+        "_told",
+        "_waiting",
+        "_written_sequence",
+        "giving_up",
+        "tenant",
+        "writing_since",
+    )
 
     def __init__(
         self,
         registry: WatchRegistry,
         caller: Caller,
         after_sequence: int | None,
+        source: AsyncIterator[WatchMessage],
         abort: Abort,
+        told: Callable[[WatchMessage], T],
     ) -> None:
-        """Belongs to the current task, which must be the call's; see `WatchRegistry.watch`."""
+        """Belongs to the current task, which must be the call's; see `WatchRegistry.follow`."""
         self.tenant = caller.tenant
+        self.writing_since: float | None = None
         self.giving_up: asyncio.Task[Exception | None] | None = None
         self._registry = registry
+        self._source = source
         self._abort = abort
+        self._told = told
         self._expires_at = caller.expires_at
-        self._last_sequence = after_sequence
-        self._loop = asyncio.get_running_loop()
+        self._written_sequence = self._last_sequence = after_sequence
+        self._has_end = False
         self._call_task = asyncio.current_task()
+        self._waiting: asyncio.Task[Any] | None = None
         self._end_error: EndError | None = None
-        self._waiting: anyio.CancelScope | None = None
-        self._write_timer: asyncio.TimerHandle | None = None
-        self._expiry_timer: asyncio.TimerHandle | None = None
-        self._check_expiry()
+        self.end_if_expired(registry.now())
 
-    async def follow(self, source: AsyncIterator[WatchMessage]) -> AsyncGenerator[WatchMessage, None]:
-        """The messages of the source up to its end, or until this watch is asked to end.
+    def __aiter__(self) -> Self:
+        """Itself."""
+        return self
+
+    async def __anext__(self) -> T:
+        """What the next message is told as; the one before has been written.
 
         Raises:
+            StopAsyncIteration: after the run's end.
             RunEngineError: what the source raised, or why the watch had to end.
             RuntimeError: the source stopped without saying that the run ended; OK without `end` must never happen.
         """
-        is_ended = False
+        self.writing_since = None
+        self._written_sequence = self._last_sequence
+        if self.giving_up is not None:
+            await self._raise_what_aborted()
+        self._raise_if_ending()
+        self._waiting = waiting = cast("asyncio.Task[Any]", asyncio.current_task())
+        cancelled_before = waiting.cancelling()
         try:
-            while (message := await self._next(source)) is not None:
-                is_ended = isinstance(message.kind, WatchEnd)
-                yield message
-                del message  # it may be large, and the next one hours away
+            message = await anext(self._source)
+        except StopAsyncIteration:
+            if not self._has_end:
+                raise RuntimeError("the watch stopped before the run's end") from None
+            raise
+        except asyncio.CancelledError:
+            if self._end_error is None or waiting.uncancel() > cancelled_before:
+                raise  # the call itself was cancelled
+            raise self._end_error(self._progress()) from None
         finally:
-            if isinstance(source, AsyncGenerator):
-                await source.aclose()
-        if not is_ended:
-            raise RuntimeError("the watch stopped before the run's end")
+            self._waiting = None
+        self._raise_if_ending()
+        return self._given_out(message)
 
-    @contextmanager
-    def writing(self, message: WatchMessage) -> Iterator[None]:
-        """Around the `yield` of a message: left when the transport took it, given up when that takes too long."""
-        self._write_timer = self._loop.call_later(self._registry.write_timeout_s, self._registry.spawn_abort, self)
-        try:
-            yield
-        finally:
-            self._write_timer.cancel()
-        if not (isinstance(message.kind, WatchSnapshot) and message.kind.more):
-            self._last_sequence = message.sequence
+    async def aclose(self) -> None:
+        """End the source, and count no more."""
+        self._registry.release(self)
+        if isinstance(self._source, AsyncGenerator):
+            await self._source.aclose()
 
     def end(self, error: EndError) -> None:
         """Make the stream end with this error: now if it waits for an event, else after the message being written."""
-        if self._end_error is None:
-            self._end_error = error
+        if self._end_error is not None:
+            return
+        self._end_error = error
         if self._waiting is not None:
             self._waiting.cancel()
+
+    def end_if_expired(self, now: datetime) -> None:
+        """Make the stream end when its token has."""
+        if self._expires_at is not None and self._expires_at <= now:
+            self.end(_token_expired)
 
     async def give_up(self) -> Exception | None:
         """Abort the call from outside its stuck task; returns what that task must raise when it is resumed.
@@ -172,7 +238,6 @@ class Watch:
         It is resumed when the reader takes the status. If the reader does not, the task is cancelled: it then holds
         no memory here, and the transport still delivers the status, or drops it with the connection.
         """
-        self._registry.release(self)
         try:
             async with asyncio.timeout(self._registry.write_timeout_s):
                 await self._abort(_stalled(self._progress(), self._registry.write_timeout_s))
@@ -183,38 +248,17 @@ class Watch:
             return error
         return None
 
-    def stop_timers(self) -> None:
-        """Let nothing happen to the call any more."""
-        for timer in (self._write_timer, self._expiry_timer):
-            if timer is not None:
-                timer.cancel()
+    def _given_out(self, message: WatchMessage) -> T:
+        told = self._told(message)
+        self._has_end = isinstance(message.kind, WatchEnd)
+        if not (isinstance(message.kind, WatchSnapshot) and message.kind.more):
+            self._last_sequence = message.sequence
+        self.writing_since = asyncio.get_running_loop().time()
+        return told
 
-    async def _next(self, source: AsyncIterator[WatchMessage]) -> WatchMessage | None:
-        """The source's next message, None at its end; waiting for it stops when the watch must end."""
-        await self._raise_if_given_up()
-        self._raise_if_ending()
-        message: WatchMessage | None = None
-        with anyio.CancelScope() as self._waiting:
-            message = await anext(source, None)
-        self._waiting = None
-        self._raise_if_ending()
-        return message
-
-    def _check_expiry(self) -> None:
-        if self._expires_at is None:
-            return
-        left_s = (self._expires_at - self._registry.now()).total_seconds()
-        if left_s <= 0:
-            self.end(_token_expired)
-        else:
-            self._expiry_timer = self._loop.call_later(min(left_s, _EXPIRY_RECHECK_S), self._check_expiry)
-
-    async def _raise_if_given_up(self) -> None:
+    async def _raise_what_aborted(self) -> None:
         """The transport notices an abort only at the next message, so a call resumed after one must end by itself."""
-        if self.giving_up is None:
-            return
-        error = await asyncio.shield(self.giving_up)
-        if error is not None:
+        if self.giving_up is not None and (error := await asyncio.shield(self.giving_up)) is not None:
             raise error
 
     def _raise_if_ending(self) -> None:
@@ -222,7 +266,7 @@ class Watch:
             raise self._end_error(self._progress())
 
     def _progress(self) -> dict[str, str]:
-        return {} if self._last_sequence is None else {"lastSequence": str(self._last_sequence)}
+        return {} if self._written_sequence is None else {"lastSequence": str(self._written_sequence)}
 
 
 def _too_many(message: str, subject: str) -> RunEngineError:

@@ -48,6 +48,7 @@ async def watch_run(watch: WatchRuns, caller: Caller, request: WatchRequest) -> 
         OutOfRangeError: SEQUENCE_IN_FUTURE.
         UnavailableError: watch again after the last sequence.
     """
+    require(caller, Scope.RUN_READ, run_id=request.run_id)
     run, compiled = await _found(watch, caller, request)
     # Subscribed before the first read: what commits in between rings the bell.
     with watch.hints.subscribe(run.key) as bell, watch.runs.follow(run, compiled) as tail:
@@ -70,8 +71,7 @@ async def watch_run(watch: WatchRuns, caller: Caller, request: WatchRequest) -> 
 
 
 async def _found(watch: WatchRuns, caller: Caller, request: WatchRequest) -> tuple[RunIdentity, CompiledWorkflow]:
-    """The run that may be watched as requested."""
-    require(caller, Scope.RUN_READ, run_id=request.run_id)
+    """The run that is to be watched."""
     after = request.after_sequence
     if after is not None and after < 0:
         raise InvalidError(

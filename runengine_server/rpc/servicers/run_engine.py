@@ -2,8 +2,6 @@
 
 # ruff: noqa: N802 - the contract names the methods
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -34,8 +32,8 @@ from runengine_server.rpc.conversion.scalar import read_duration_s, timestamp_of
 from runengine_server.rpc.errors import abort_with
 from runengine_server.rpc.off_loop import read_off_loop
 from runengine_server.rpc.serialized import Serialized
-from runengine_server.rpc.watches import WatchRegistry
-from runengine_server.service.messages import RunPage, StepPage, TriggerAnswer
+from runengine_server.rpc.watches import Watch, WatchRegistry
+from runengine_server.service.messages import RunPage, StepPage, TriggerAnswer, WatchMessage
 from runengine_server.service.services import Services
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -153,23 +151,18 @@ class RunEngineServicer(run_engine_pb2_grpc.RunEngineServicer):
         made = await self._services.create_watch_token(current_caller(), request.run_id, ttl_s)
         return pb.CreateWatchTokenResponse(token=made.token, expires_at=timestamp_of(made.expires_at))
 
-    async def WatchRun(  # type: ignore[override]
+    def WatchRun(  # type: ignore[override]
         self, request: pb.WatchRunRequest, context: Context
-    ) -> AsyncGenerator[Serialized, None]:
-        """Follow a run to its end.
+    ) -> Watch[Serialized]:
+        """Follow a run to its end."""
+        caller, wanted = current_caller(), read_watch(request)
+        messages = self._services.watch_run(caller, wanted)
+        abort = partial(abort_with, context)
+        return self._watches.follow(caller, wanted.after_sequence, messages, abort=abort, told=_serialized)
 
-        A generator rather than `context.write`, which OpenTelemetry's and Prometheus' interceptors do not survive.
-        """
-        caller = current_caller()
-        parsed = read_watch(request)
-        with self._watches.watch(caller, parsed.after_sequence, partial(abort_with, context)) as watch:
-            # Sent now, as a status from outside a blocked first write could not send it a second time.
-            await context.send_initial_metadata(())
-            async with aclosing(watch.follow(self._services.watch_run(caller, parsed))) as messages:
-                async for message in messages:
-                    with watch.writing(message):
-                        yield Serialized(message.encoded(encode_watch_message))
-                    del message
+
+def _serialized(message: WatchMessage) -> Serialized:
+    return Serialized(message.encoded(encode_watch_message))
 
 
 def _status(answer: TriggerAnswer) -> "run_pb2.RunStatus.ValueType":

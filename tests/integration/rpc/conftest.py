@@ -172,6 +172,19 @@ class FakeAuthenticator:
         return self.callers[token]
 
 
+class FakeMeter:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.answered: list[tuple[str, str, bool]] = []
+
+    def rpc_answered(self, method, code, duration_s):
+        self.answered.append((method.rpartition("/")[2], code, duration_s is not None))
+
+    def http_answered(self, route, verb, status, duration_s):
+        raise AssertionError("gRPC's server answers no HTTP")
+
+
 class _Bearer:
     """Adds a token to every call."""
 
@@ -205,6 +218,7 @@ class Served:
     server: RpcServer
     services: FakeServices
     authenticator: FakeAuthenticator
+    meter: FakeMeter
     stack: AsyncExitStack
     now: list[datetime] = field(default_factory=lambda: [NOW])
 
@@ -241,17 +255,18 @@ async def serve(anyio_backend: str) -> AsyncIterator[Serve]:
     async with AsyncExitStack() as stack:
 
         async def start(**settings: Any) -> Served:
-            services, authenticator = FakeServices(), FakeAuthenticator()
+            services, authenticator, meter = FakeServices(), FakeAuthenticator(), FakeMeter()
             now = [NOW]
             server = RpcServer(
                 services=services,
                 authenticator=authenticator,
                 settings=RpcSettings(address="127.0.0.1:0", **settings),
+                meter=meter,
                 now=lambda: now[0],
             )
             await server.start()
             stack.push_async_callback(server.drain, 0)
-            return Served(server, services, authenticator, stack, now)
+            return Served(server, services, authenticator, meter, stack, now)
 
         yield start
 

@@ -17,7 +17,7 @@ from runengine_server.rpc.server import RpcServer
 from runengine_server.rpc.settings import RpcSettings, TlsFiles
 from runengine_server.service.messages import WatchBookmark
 
-from .conftest import NOW, RUN_ID, FakeAuthenticator, FakeServices
+from .conftest import NOW, RUN_ID, FakeAuthenticator, FakeMeter, FakeServices
 from .refusals import refused
 from .test_watch import Script, message, within
 
@@ -76,7 +76,9 @@ async def test_draining_is_bounded_by_its_grace(served):
 
 
 def make(**settings) -> RpcServer:
-    return RpcServer(services=FakeServices(), authenticator=FakeAuthenticator(), settings=RpcSettings(**settings))
+    return RpcServer(
+        services=FakeServices(), authenticator=FakeAuthenticator(), settings=RpcSettings(**settings), meter=FakeMeter()
+    )
 
 
 async def test_a_taken_port_is_refused(served):
