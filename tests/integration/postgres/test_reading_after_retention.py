@@ -144,7 +144,7 @@ async def test_steps_without_events(world: World) -> None:
 
 
 async def test_an_update_reads_as_before(world: World) -> None:
-    """A run whose base is gone shows the same run, steps, outputs and artifacts, and still names where they are from."""
+    """A run whose base is gone shows the same steps, outputs and artifacts, and still names where they are from."""
     base = await play(world, await world.create(film()), FILES)
     kept = await reuse(world, base, "plan", "image", "title")
     update = await play(world, await world.create(film(), base=base, reused=kept), FILES)

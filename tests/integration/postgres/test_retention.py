@@ -253,15 +253,18 @@ async def test_a_request_id_goes_with_its_run(past: Past) -> None:
     assert isinstance(await past.driven.create(DIAMOND, options), DrivenRun)
 
 
-async def test_other_tenants_requests_stay(past: Past) -> None:
-    """The same request id of another tenant, or one that names another run, is not touched."""
-    run = await past.run(31, options=CreateOptions(request_id="same"))
-    other = CreateOptions(request_id="same", tenant=Tenant("globex"))
-    await past.driven.started(wide(1), other)
-    await past.retire()
-    rows = await past.driven.database.fetch("SELECT tenant, run FROM idempotency_keys")
-    assert [row["tenant"] for row in rows] == ["globex"]
-    assert run.key != rows[0]["run"]
+async def test_other_requests_stay(past: Past) -> None:
+    """The same request id of another tenant, or of another method, is that of another run and is not touched."""
+    await past.run(31, options=CreateOptions(request_id="same"))
+    await past.driven.started(wide(1), CreateOptions(request_id="same", tenant=Tenant("globex")))
+    retried = await past.driven.started(wide(1))
+    await past.driven.database.fetch(
+        "INSERT INTO idempotency_keys VALUES ('acme', 'RetryRun', 'same', '', $1, '', now())", retried.key
+    )
+    await past.driven.database.fetch("UPDATE runs SET request_id = 'same' WHERE run = $1", retried.key)
+    assert (await past.retire()).runs == 1
+    rows = await past.driven.database.fetch("SELECT tenant, rpc FROM idempotency_keys ORDER BY tenant")
+    assert [tuple(row) for row in rows] == [("acme", "RetryRun"), ("globex", "Trigger")]
 
 
 async def test_the_audit_log_is_kept_for_its_time(past: Past, portion: int) -> None:
