@@ -67,6 +67,12 @@ async def test_a_pass_reads_what_it_deletes(database_url: str, is_analyzed: bool
             await database.fetch("UPDATE deleted_runs SET next_at = now()")
             assert await pages("deleted_runs_settle", 5_000, 1) < 2_000
         assert [row[0] for row in await database.fetch("SELECT run FROM deleted_runs")] == [10]
+        await database.fetch(
+            "INSERT INTO deleted_runs SELECT -g, gen_random_uuid(), 't', '', now(), now() + interval '1 hour'"
+            " FROM generate_series(1, $1::bigint) AS g",
+            YOUNG,
+        )
+        assert await pages("deleted_runs_settle", 5_000, 1) < 50, "nothing is due"
 
 
 def _sequential(plan: dict[str, object]) -> bool:

@@ -43,6 +43,7 @@ LANGUAGE plpgsql AS $$
 DECLARE
     reuses_max CONSTANT integer := 20000; -- of one run, of which that many are looked at: about 40 ms
     kept_s CONSTANT integer := 7 * 86400; -- between looks at what has been referred to for long
+    at CONSTANT timestamptz := clock_timestamp(); -- a volatile clock would not bound the index scan
     rows_left integer := p_rows;
     d deleted_runs;
     n integer;
@@ -56,7 +57,7 @@ BEGIN
     FOR d IN
         SELECT g.*
         FROM deleted_runs AS g
-        WHERE g.next_at <= clock_timestamp()
+        WHERE g.next_at <= at
         ORDER BY g.next_at
         LIMIT greatest(p_rows / 20, 1)
         FOR UPDATE SKIP LOCKED
@@ -69,7 +70,7 @@ BEGIN
             WHERE r.base_run = d.run AND p.status < 3
         ) THEN
             -- It was begun while the run was being deleted, and may still compare its inputs with all that the base has.
-            UPDATE deleted_runs AS g SET next_at = clock_timestamp() + interval '1 hour' WHERE g.run = d.run;
+            UPDATE deleted_runs AS g SET next_at = at + interval '1 hour' WHERE g.run = d.run;
             CONTINUE;
         END IF;
 
@@ -154,11 +155,11 @@ BEGIN
             SET unreferenced = ARRAY(
                     SELECT f.step FROM unnest(free) AS f (step) WHERE NOT (f.step IN (SELECT unnest(going)))
                 ),
-                next_at = clock_timestamp() + CASE
+                next_at = at + CASE
                     WHEN cardinality(free) > cardinality(going) THEN p_unreferenced_s * interval '1 second'
                     ELSE greatest(
                         p_unreferenced_s * interval '1 second',
-                        least(kept_s * interval '1 second', clock_timestamp() - d.deleted_at)
+                        least(kept_s * interval '1 second', at - d.deleted_at)
                     )
                 END
             WHERE g.run = d.run;
