@@ -192,20 +192,16 @@ class _Reader:
             return "SLOW_CONSUMER"
         return None
 
-    def _event_messages(self, found: EventsRead) -> Iterator[WatchMessage]:
-        """The page in messages; those without a filter are the shared ones."""
-        last = found.events[-1].event.sequence
+    def _event_messages(self, found: EventsRead) -> Sequence[WatchMessage]:
+        """The page in messages, which move the cursor; those without a filter are the shared ones."""
+        self._cursor = found.events[-1].event.sequence
         messages: Sequence[WatchMessage] = found.messages
-        if self._step_ids:
-            messages = event_messages(self._tail.run, self._wanted(found.events))
-            if messages:
-                # Also everything that was filtered out has been dealt with.
-                messages = [*messages[:-1], replace(messages[-1], sequence=last)]
-        for message in messages:
-            self._cursor = message.sequence
+        if self._step_ids and (messages := event_messages(self._tail.run, self._wanted(found.events))):
+            # Also everything that was filtered out has been dealt with.
+            messages = [*messages[:-1], replace(messages[-1], sequence=self._cursor)]
+        if messages:
             self._is_told()
-            yield message
-        self._cursor = last
+        return messages
 
     async def _snapshot(self, reason: str) -> Sequence[WatchMessage]:
         """The run and all its steps of one moment, in parts; the last one moves the cursor."""

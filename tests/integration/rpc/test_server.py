@@ -15,9 +15,9 @@ from runengine_client.pb.runengine.v1 import run_engine_pb2_grpc
 from runengine_server.rpc.bind import BindRefusedError
 from runengine_server.rpc.server import RpcServer
 from runengine_server.rpc.settings import RpcSettings, TlsFiles
-from runengine_server.service.messages import WatchBookmark
+from runengine_server.service.messages import WatchBookmark, WatchEnd
 
-from .conftest import NOW, RUN_ID, FakeAuthenticator, FakeMeter, FakeServices
+from .conftest import NOW, RUN, RUN_ID, FakeAuthenticator, FakeMeter, FakeServices
 from .refusals import refused
 from .test_watch import Script, message, within
 
@@ -219,3 +219,31 @@ async def test_clients_may_ping_as_often_as_set(serve):
     patient.cancel()
     with pytest.raises(asyncio.CancelledError):
         await patient_read
+
+
+async def test_every_call_is_metered_with_its_status(served):
+    """Answers and refusals, streams that end and that are left, health, and what is not served; once each."""
+    engine, stranger = await served.engine(), await served.engine(None)
+    await engine.GetRun(pb.GetRunRequest(run_id=RUN_ID))
+    await refused(stranger.GetRun(pb.GetRunRequest(run_id=RUN_ID)))
+    await refused(stranger.WatchRun(pb.WatchRunRequest(run_id=RUN_ID)).read())
+    served.services.watch = Script(message(1, WatchEnd(run=RUN)))
+    assert len([each async for each in engine.WatchRun(pb.WatchRunRequest(run_id=RUN_ID))]) == 1
+    served.services.watch = Script(message(1, WatchBookmark(server_time=NOW)))
+    left = engine.WatchRun(pb.WatchRunRequest(run_id=RUN_ID))
+    await left.read()
+    left.cancel()
+    await served.until_watches(0)
+    channel = await served.channel()
+    await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+    with pytest.raises(grpc.aio.AioRpcError):
+        await channel.unary_unary("/runengine.v1.RunEngine/Nothing")(b"")
+    assert served.meter.answered == [
+        ("GetRun", "OK", True),
+        ("GetRun", "UNAUTHENTICATED", True),
+        ("WatchRun", "UNAUTHENTICATED", False),
+        ("WatchRun", "OK", False),
+        ("WatchRun", "CANCELLED", False),
+        ("Check", "OK", True),
+        ("unknown", "UNIMPLEMENTED", False),
+    ]
