@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsS
 from runengine_server.scheduler.settings import SchedulerSettings
 
 _PORT_MAX = 65_535
+_DAYS_MIN = 1  # a request id is promised to be good for 24 hours, and goes with its run
 _DAYS_MAX = 36_500
 
 
@@ -59,8 +60,8 @@ def _days_or_never(value: object) -> float | Literal["never"]:
     try:
         days = float(str(value))
     except ValueError:
-        days = 0
-    if not 1 <= days <= _DAYS_MAX:
+        days = 0.0
+    if not _DAYS_MIN <= days <= _DAYS_MAX:
         raise PydanticCustomError("days", "Input should be a number of days from 1 to 36500, or never")
     return days
 

@@ -46,6 +46,11 @@ MIB = 1024 * 1024
             tuple(Settings.model_fields[name].default for name in ("cache_max_age_days", "cache_max_bytes")),
             id="what the cold tier removes unless it is told to",
         ),
+        pytest.param(
+            (30.0, 7.0, 365.0),
+            tuple(Settings.model_fields[f"{name}_retention_days"].default for name in ("run", "event", "audit")),
+            id="how many days runs, events and the audit log are kept",
+        ),
         pytest.param(20, step_validation.ATTEMPTS_MAX, id="attempts"),
         pytest.param(0.5, retry.JITTER_SHARE_MAX, id="jitter"),
         pytest.param(60.0, workflow.ATTEMPT_TIMEOUT_S_DEFAULT, id="timeout of an attempt"),
