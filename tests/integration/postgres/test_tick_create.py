@@ -9,6 +9,7 @@ import pytest
 
 from runengine_server.adapters.postgres.database import open_database
 from runengine_server.adapters.postgres.run_store import PostgresRunStore
+from runengine_server.domain.errors import NotFoundError
 from runengine_server.ports.run_store import EarlierAnswer
 
 from ...support.hand_driven import CreateOptions, DrivenRun, HandDriven, chain, dag, hand_driven, wide
@@ -131,7 +132,7 @@ async def test_a_run_never_begins_without_what_it_reuses(driven: HandDriven) -> 
     lease, _ = (await driven.queue.tick(engine, [], 5)).leases
     await driven.queue.tick(engine, [driven.executed(lease)], 0)
     reused = {step: driven.binding(base, step) for step in (0, 1)}
-    with pytest.raises(asyncpg.PostgresError, match="has not all the results"):
+    with pytest.raises(NotFoundError, match="base run was deleted"):
         await driven.create(workflow, CreateOptions(base=base.key, reused=reused))
     assert await driven.database.fetchval("SELECT count(*) FROM runs") == 1
 
