@@ -21,7 +21,7 @@ EndError = Callable[[dict[str, str]], RunEngineError]
 Abort = Callable[[RunEngineError], Awaitable[None]]
 """Ends a call from outside of its task; what it raises, its task raises when it is resumed."""
 
-_LOOK_S: Final = 1.0
+_LOOK_S: Final = 0.5
 """How often the watches are looked through; shorter when the write timeout is."""
 
 
