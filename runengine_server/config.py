@@ -162,6 +162,9 @@ class Settings(BaseSettings):
     audit_retention_days: Annotated[
         DaysOrNever, Field(description="delete entries of the audit log after so many days, or never")
     ] = 365.0
+    retention_interval_s: Annotated[
+        float, Field(ge=1, le=86_400, description="time between two passes over the history, in seconds")
+    ] = 600.0
 
     lease_s: Annotated[float, Field(gt=0.1, le=300, description="how long an engine may be silent, in seconds")] = 10.0
     attempts_max: Annotated[int, Field(ge=1, le=20_000, description="attempts in flight in this process")] = 1_000

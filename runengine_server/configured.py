@@ -171,6 +171,7 @@ def retention_of(settings: Settings, database: Database, observer: Observer) -> 
             runs_s=_seconds(settings.run_retention_days),
             events_s=_seconds(settings.event_retention_days),
             audit_s=_seconds(settings.audit_retention_days),
+            interval_s=settings.retention_interval_s,
         ),
         observer,
     )

@@ -13,8 +13,6 @@ from runengine_server.adapters.postgres.housekeeping import begin, repeat
 from runengine_server.adapters.postgres.queries import sql
 from runengine_server.ports.observer import Observer
 
-INTERVAL_S = 600.0
-
 # One transaction looks at and deletes at most so many rows: each takes 10 to 50 ms.
 RUNS_AT_ONCE = 500
 ROWS_AT_ONCE = 5_000
@@ -42,7 +40,7 @@ class RetentionSettings:
     runs_s: float | None
     events_s: float | None
     audit_s: float | None
-    interval_s: float = INTERVAL_S
+    interval_s: float = 600.0
 
 
 @dataclass(slots=True, kw_only=True)

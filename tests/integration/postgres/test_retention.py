@@ -83,6 +83,15 @@ async def test_events_go_first(past: Past, portion: int) -> None:
     assert [await past.rows(run) for run in (old, young, live)] == before
 
 
+async def test_a_clock_that_was_wrong(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that seems younger than it is, or of the future, hides none of those behind it."""
+    monkeypatch.setattr(retention, "RUNS_AT_ONCE", 2)
+    await past.run(-1_000)
+    later = [await past.run(31) for _ in range(3)]
+    assert (await past.retire()).runs == 3
+    assert [(await past.rows(run)).get("run_events") for run in later] == [None] * 3
+
+
 async def test_never(past: Past) -> None:
     """What is to be kept for ever is."""
     past.settings = RetentionSettings(runs_s=None, events_s=None, audit_s=None)

@@ -1,7 +1,7 @@
 -- name: run_events_sweep
 -- Deletes up to $4 events of the next $3 runs behind $1 that have events and ended $2 seconds ago, oldest first. Goes from
--- run to run by probes of the primary key, as far as the first that is younger: what it passes over are events of runs that
--- last long. next_run: from where to go on, null at the end.
+-- run to run by probes of the primary key: what it passes over are events of runs that last long. next_run: from where to go
+-- on, null at the end, where all are younger (one that is may have been begun while the clock was wrong).
 WITH RECURSIVE passed AS (
     SELECT $1::bigint AS run, 0 AS n, true AS is_old
     UNION ALL
@@ -20,14 +20,13 @@ WITH RECURSIVE passed AS (
         ORDER BY f.run
         LIMIT 1
     ) AS e
-    WHERE s.n < $3::integer AND s.is_old
+    WHERE s.n < $3::integer
 ),
 ended AS MATERIALIZED (
     SELECT v.run
     FROM passed AS v
     JOIN run_progress AS p ON p.run = v.run
-    WHERE v.n > 0 AND v.is_old AND p.status >= 3
-        AND p.ended_at < clock_timestamp() - $2 * interval '1 second'
+    WHERE v.n > 0 AND p.status >= 3 AND p.ended_at < clock_timestamp() - $2 * interval '1 second'
 ),
 old AS MATERIALIZED (
     SELECT e.run, e.sequence
@@ -48,13 +47,13 @@ SELECT
     CASE
         -- the last run's events may not all have fitted
         WHEN (SELECT count(*) FROM old) = $4 THEN (SELECT max(o.run) - 1 FROM old AS o)
-        WHEN bool_and(v.is_old) AND max(v.n) = $3 THEN max(v.run)
+        WHEN bool_or(v.is_old AND v.n > 0) AND max(v.n) = $3 THEN max(v.run)
     END AS next_run
 FROM passed AS v
 
 -- name: runs_sweep
 -- Deletes, of the next $3 runs behind $1, those that ended $2 seconds ago, but for those that a live run builds on: nobody
--- finds them from now on. What they leave is taken an hour after. next_run: from where to go on, null at the end.
+-- finds them from now on. What they leave is taken an hour after. next_run: as in run_events_sweep.
 WITH passed AS MATERIALIZED (
     SELECT r.run, r.created_at < clock_timestamp() - $2::double precision * interval '1 second' AS is_old
     FROM runs AS r
@@ -66,7 +65,7 @@ ended AS MATERIALIZED (
     SELECT p.run
     FROM passed AS v
     JOIN run_progress AS p ON p.run = v.run
-    WHERE v.is_old AND p.status >= 3 AND p.ended_at < clock_timestamp() - $2 * interval '1 second'
+    WHERE p.status >= 3 AND p.ended_at < clock_timestamp() - $2 * interval '1 second'
         AND NOT EXISTS (
             SELECT FROM runs AS r
             JOIN run_progress AS q ON q.run = r.run
@@ -101,7 +100,7 @@ left_over AS (
 )
 SELECT
     (SELECT count(*) FROM gone) AS deleted,
-    CASE WHEN bool_and(v.is_old) AND count(*) = $3 THEN max(v.run) END AS next_run
+    CASE WHEN bool_or(v.is_old) AND count(*) = $3 THEN max(v.run) END AS next_run
 FROM passed AS v
 
 -- name: deleted_runs_settle
