@@ -1,6 +1,8 @@
 """Stands before every RPC: draining, credential, scope, the status of whatever goes wrong, and what is measured."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import copy_context
 from typing import Any, Never, Protocol, TypeAlias, cast
 
 import grpc
@@ -104,8 +106,7 @@ class _GuardedCall:
         with Measured(self._meter, self._method, context, is_stream=True):
             try:
                 with self._admission.call():
-                    behave = _behaviour(self._handler.unary_stream)
-                    answers = cast("Answers", behave(await self._admit(data, context), context))
+                    answers = await self._begin(data, context)
                     try:
                         # Sent now, as a status from outside a blocked first write could not send it a second time.
                         await context.send_initial_metadata(())
@@ -115,6 +116,13 @@ class _GuardedCall:
                         await answers.aclose()
             except Exception as error:
                 await self._refuse(context, error)
+
+    async def _begin(self, data: bytes, context: Context) -> Answers:
+        """The answers of a stream; who calls is known while it begins, and takes no 0.2 KB of its context later."""
+        beginning = copy_context()
+        request = await asyncio.get_running_loop().create_task(self._admit(data, context), context=beginning)
+        behave = _behaviour(self._handler.unary_stream)
+        return cast("Answers", beginning.run(behave, request, context))
 
     async def _admit(self, data: bytes, context: Context) -> Message:
         """Authenticate, authorise and parse, in this order; the caller is known afterwards."""
