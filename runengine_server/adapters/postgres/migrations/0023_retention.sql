@@ -50,7 +50,7 @@ DECLARE
     reuses integer;
     used smallint[];
     free smallint[];
-    going smallint[];
+    looked_at smallint[];
     contents bytea[];
 BEGIN
     events := 0; outputs := 0; artifacts := 0; has_more := false;
@@ -105,34 +105,28 @@ BEGIN
             WHERE s.producer_run = d.run AND s.producer_run <> s.run AND s.run > d.run
             LIMIT reuses_max
         ) AS u;
-        free := '{}';
-        n := 0;
-        IF reuses < reuses_max THEN
-            SELECT
-                coalesce(array_agg(s.step) FILTER (WHERE NOT (s.step IN (SELECT unnest(used))) AND k.run IS NULL), '{}'),
-                count(*)
-            INTO free, n
-            FROM step_results AS s
-            LEFT JOIN LATERAL (
-                -- An entry is filed at the moment its step ends; that leads to it in the index by age.
-                SELECT c.run
-                FROM step_cache AS c
-                WHERE c.tenant = d.tenant AND c.created_at = s.ended_at AND c.run = s.run AND c.step = s.step
-                    AND c.step >= 0
-                LIMIT 1
-            ) AS k ON true
-            WHERE s.run = d.run;
-        END IF;
+        -- First what the look before found, in portions; then all that is left.
+        looked_at := d.unreferenced[1 : greatest(rows_left / 4, 1)];
+        SELECT
+            coalesce(array_agg(s.step) FILTER (WHERE NOT (s.step IN (SELECT unnest(used))) AND k.run IS NULL), '{}'),
+            count(*)
+        INTO free, n
+        FROM step_results AS s
+        LEFT JOIN LATERAL (
+            -- An entry is filed at the moment its step ends; that leads to it in the index by age.
+            SELECT c.run
+            FROM step_cache AS c
+            WHERE c.tenant = d.tenant AND c.created_at = s.ended_at AND c.run = s.run AND c.step = s.step
+                AND c.step >= 0
+            LIMIT 1
+        ) AS k ON true
+        WHERE s.run = d.run AND reuses < reuses_max
+            AND (s.step IN (SELECT unnest(looked_at)) OR cardinality(looked_at) = 0);
         rows_left := rows_left - n - reuses / 4;
 
-        going := ARRAY(
-            SELECT f.step FROM unnest(free) AS f (step)
-            WHERE f.step IN (SELECT unnest(d.unreferenced))
-            LIMIT greatest(rows_left, 100)
-        );
-        IF cardinality(going) > 0 THEN
+        IF cardinality(looked_at) > 0 THEN
             WITH gone AS (
-                DELETE FROM artifacts AS a WHERE a.run = d.run AND a.step = ANY (going) RETURNING a.content_hash
+                DELETE FROM artifacts AS a WHERE a.run = d.run AND a.step = ANY (free) RETURNING a.content_hash
             )
             SELECT array_agg(DISTINCT g.content_hash), count(*) INTO contents, n FROM gone AS g;
             artifacts := artifacts + n;
@@ -140,23 +134,20 @@ BEGIN
             WHERE c.tenant = d.tenant AND c.content_hash = ANY (contents) AND NOT EXISTS (
                 SELECT FROM artifacts AS a WHERE a.content_hash = c.content_hash AND a.tenant = d.tenant
             );
-            DELETE FROM outputs AS o WHERE o.run = d.run AND o.step = ANY (going);
-            DELETE FROM step_results AS s WHERE s.run = d.run AND s.step = ANY (going);
-            n := cardinality(going);
-            outputs := outputs + n;
-            rows_left := rows_left - 3 * n;
-            CONTINUE WHEN n < (SELECT count(*) FROM unnest(free) AS f (step) WHERE f.step IN (SELECT unnest(d.unreferenced)));
-        END IF;
-
-        IF NOT EXISTS (SELECT FROM step_results AS s WHERE s.run = d.run) THEN
+            DELETE FROM outputs AS o WHERE o.run = d.run AND o.step = ANY (free);
+            DELETE FROM step_results AS s WHERE s.run = d.run AND s.step = ANY (free);
+            outputs := outputs + cardinality(free);
+            rows_left := rows_left - 2 * cardinality(free) - n;
+            UPDATE deleted_runs AS g
+            SET unreferenced = g.unreferenced[cardinality(looked_at) + 1 :]
+            WHERE g.run = d.run;
+        ELSIF NOT EXISTS (SELECT FROM step_results AS s WHERE s.run = d.run) THEN
             DELETE FROM deleted_runs AS g WHERE g.run = d.run;
         ELSE
             UPDATE deleted_runs AS g
-            SET unreferenced = ARRAY(
-                    SELECT f.step FROM unnest(free) AS f (step) WHERE NOT (f.step IN (SELECT unnest(going)))
-                ),
+            SET unreferenced = free,
                 next_at = at + CASE
-                    WHEN cardinality(free) > cardinality(going) THEN p_unreferenced_s * interval '1 second'
+                    WHEN cardinality(free) > 0 THEN p_unreferenced_s * interval '1 second'
                     ELSE greatest(
                         p_unreferenced_s * interval '1 second',
                         least(kept_s * interval '1 second', at - d.deleted_at)
