@@ -91,7 +91,7 @@ class RunFacts:
     """What the scheduler needs to know of a run; `plan` is (action, reason) per step.
 
     Nothing of it ever changes but `deadline_in_s`: seconds from when it was read, by the database's clock.
-    `base_digest` is the base's workflow version, None without a base and when retention has removed it; `base_results`
+    `base_digest` is the base's workflow version, None without a base and when nothing is left of it; `base_results`
     are the base's successes where whoever created the run has them at hand. `trace` is the call that started the run,
     `base_span` the base's own span; None where they are not traced. `cache_after`: see `RebuildPlan`.
     """

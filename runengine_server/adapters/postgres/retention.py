@@ -16,6 +16,7 @@ from runengine_server.ports.observer import Observer
 # One transaction looks at and deletes at most so many rows: each takes 10 to 50 ms.
 RUNS_AT_ONCE = 500
 ROWS_AT_ONCE = 5_000
+GROUPS_AT_ONCE = 100
 
 UNREFERENCED_S = 3 * 24 * 3600.0
 """So long nothing must have referred to an output of a deleted run. The hot cache holds a value for 2 days at most, and
@@ -113,7 +114,7 @@ class _Pass:
             await self._walk(self._sweep_events, self.settings.events_s)
         if self.settings.runs_s is not None:
             await self._walk(self._sweep_runs, self.settings.runs_s)
-            await self.database.fetch(sql("cache_counts_delete"))
+            await self._repeat(self._delete_counts)
         await self._repeat(self._settle_deleted)
         if self.settings.audit_s is not None:
             await self._repeat(self._delete_audit)
@@ -155,6 +156,10 @@ class _Pass:
         self.deleted.outputs += row["outputs"]
         self.deleted.artifacts += row["artifacts"]
         return bool(row["has_more"])
+
+    async def _delete_counts(self) -> bool:
+        row = await self._row("cache_counts_delete", GROUPS_AT_ONCE)
+        return bool(row["count"] == GROUPS_AT_ONCE)
 
     async def _delete_audit(self) -> bool:
         row = await self._row("audit_log_delete", self.settings.audit_s, ROWS_AT_ONCE)

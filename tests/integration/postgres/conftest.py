@@ -46,6 +46,9 @@ from runengine_server.service.run_lookup import ReadRuns
 from runengine_server.service.watch_run import WatchRuns
 from runengine_server.service.watched_runs import WatchedRuns
 
+from ...support.hand_driven import hand_driven
+from .past_runs import Past
+
 TENANT = Tenant("acme")
 CALLER = Caller(principal="ann", tenant=TENANT, scopes=frozenset({Scope.RUN_READ}))
 STRANGER = Caller(principal="eve", tenant=Tenant("other"), scopes=frozenset({Scope.RUN_READ}))
@@ -308,6 +311,13 @@ async def world(database_url: str) -> AsyncIterator[World]:
                 known=known,
             )
             tasks.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def past(database_url: str) -> AsyncIterator[Past]:
+    """An empty database with an engine."""
+    async with hand_driven(database_url) as driven:
+        yield Past(driven=driven, engine=await driven.engine())
 
 
 class _Known:

@@ -1,17 +1,9 @@
 """What retention deletes and what it leaves: on a real database, in any portions, beside whoever else is at work."""
 
-import logging
-from collections.abc import AsyncIterator
-from typing import Any
-
-import anyio
-import asyncpg
 import pytest
 
 from runengine_server.adapters.postgres import retention
-from runengine_server.adapters.postgres.queries import sql
-from runengine_server.adapters.postgres.retention import Deleted, Retention, RetentionSettings
-from runengine_server.adapters.telemetry.observer_group import ObserverGroup
+from runengine_server.adapters.postgres.retention import Deleted, RetentionSettings
 from runengine_server.domain.errors import NotFoundError
 from runengine_server.domain.ids import StepNo, Tenant
 from runengine_server.ports.run_store import EarlierAnswer
@@ -21,21 +13,13 @@ from ...support.hand_driven import (
     CreateOptions,
     DrivenRun,
     chain,
-    hand_driven,
     wide,
 )
-from .past_runs import DAY_S, DIAMOND, HISTORY, KEPT, Past
+from .past_runs import DAY_S, DIAMOND, HISTORY, Past
 
 pytestmark = pytest.mark.anyio
 
 HOT_DAYS_MAX = 2
-
-
-@pytest.fixture
-async def past(database_url: str) -> AsyncIterator[Past]:
-    """An empty database with an engine."""
-    async with hand_driven(database_url) as driven:
-        yield Past(driven=driven, engine=await driven.engine())
 
 
 @pytest.fixture(params=[1, 7, 5_000], ids=lambda n: f"portions of {n}")
@@ -231,6 +215,7 @@ async def test_a_run_that_was_just_being_begun(past: Past) -> None:
     for _ in range(3):
         await past.retire_later()
     assert (await past.rows(base))["step_results"] == 4
+    assert (await past.driven.store.facts([update.key]))[update.key].base_digest == DIAMOND.digest
     assert len(await past.driven.store.outputs([(update.key, StepNo(n)) for n in (0, 1)])) == 2
     await past.finish(update)
     for _ in range(3):
@@ -288,113 +273,16 @@ async def test_the_audit_log_is_kept_for_its_time(past: Past, portion: int) -> N
     assert await past.driven.database.fetchval("SELECT count(*) FROM audit_log") == 13
 
 
-async def test_statistics_are_of_retained_runs(past: Past) -> None:
+async def test_statistics_are_of_retained_runs(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was added up for a group of runs goes once none of its runs is retained."""
+    monkeypatch.setattr(retention, "GROUPS_AT_ONCE", 1)
     await past.run(31)
     await past.driven.database.fetch("SELECT setval('run_key', (SELECT last_value FROM run_key) / 256 * 256 + 256)")
     young = await past.run(1)
     group = young.key // 256
-    for n in (group - 1, group):
+    for n in (group - 2, group - 1, group):
         await past.driven.database.fetch("INSERT INTO cache_counted VALUES ($1)", n)
         await past.driven.database.fetch("INSERT INTO cache_counts VALUES ('acme', 'w', $1, '', 0, 1, 1, 1, 1)", n)
     await past.retire()
     for table in ("cache_counted", "cache_counts"):
         assert [r[0] for r in await past.driven.database.fetch(f"SELECT run_group FROM {table}")] == [group]
-
-
-async def test_a_pass_that_dies_is_finished_by_the_next(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever an engine ends, what it left is consistent, and the next pass comes to the same end."""
-    monkeypatch.setattr(retention, "RUNS_AT_ONCE", 1)
-    monkeypatch.setattr(retention, "ROWS_AT_ONCE", 3)
-    for n in range(3):
-        await past.run(31 + n)
-    passes = 0
-    while True:
-        passes += 1
-        await past.driven.database.fetch("UPDATE deleted_runs SET next_at = now()")
-        statements = 0
-
-        async def dies(self: Any, query: str, *arguments: object, after: int = passes) -> asyncpg.Record:
-            nonlocal statements
-            statements += 1
-            if statements > after:
-                raise ConnectionResetError("the engine died")
-            row = await self.database.fetchrow(sql(query), *arguments)
-            assert row is not None
-            return row
-
-        with monkeypatch.context() as patched:
-            patched.setattr(retention._Pass, "_row", dies)
-            await past.driven.database.fetch("DELETE FROM housekeeping")
-            try:
-                await Retention(past.driven.database, KEPT, ObserverGroup([])).run_if_due()
-            except ConnectionResetError:
-                await past.check()
-            else:
-                break
-    assert passes > 5
-    await past.retire_later()
-    await past.retire_later()
-    for table in (*HISTORY, "runs", "deleted_runs"):
-        assert await past.driven.database.fetchval(f"SELECT count(*) FROM {table}") == 0
-
-
-async def test_one_engine_does_it_for_all(past: Past, caplog: pytest.LogCaptureFixture) -> None:
-    """Of two engines one makes the pass, and says in a line what it deleted; one without anything to do is silent."""
-    await past.run(31)
-    made = [await Retention(past.driven.database, KEPT, ObserverGroup([])).run_if_due() for _ in range(2)]
-    assert made[0] is not None
-    assert (made[0].runs, made[1]) == (1, None)
-    with caplog.at_level(logging.INFO, "runengine.retention"):
-        await past.retire()
-        assert caplog.messages == []
-        await past.retire_later()
-        await past.retire_later()
-    assert caplog.messages == ["[RunEngine] Retention: deleted runs=0, events=0, outputs=4, artifacts=2, audit=0"]
-
-
-async def test_passes_at_once_with_runs_that_begin_and_end(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two passes that overlap, beside engines at work on runs that reuse what is being deleted, lock nobody out; every
-    run that was begun has whole reuses.
-    """
-    monkeypatch.setattr(retention, "RUNS_AT_ONCE", 3)
-    monkeypatch.setattr(retention, "ROWS_AT_ONCE", 20)
-    bases = [await past.run(31, is_filed=n % 2 == 0, variant=str(n)) for n in range(12)]
-    begun: list[DrivenRun] = []
-
-    async def passes() -> None:
-        for _ in range(4):
-            await past.driven.database.fetch("UPDATE deleted_runs SET next_at = now() WHERE run % 2 = 0")
-            await retention._Pass(past.driven.database, KEPT).make()
-
-    async def builds() -> None:
-        for base in bases:
-            reused = {n: past.driven.binding(base, n) for n in range(3)}
-            options = CreateOptions(base=base.key, reused=reused)
-            try:
-                run = await past.driven.create(DIAMOND, options, variant=base.variant)
-            except NotFoundError:
-                continue
-            assert isinstance(run, DrivenRun)
-            begun.append(run)
-            await past.finish(run)
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(passes)
-        tasks.start_soon(passes)
-        tasks.start_soon(builds)
-    assert begun
-    outputs = await past.driven.store.outputs([(run.key, StepNo(n)) for run in begun for n in range(4)])
-    assert len(outputs) == 4 * len(begun)
-    await past.check()
-
-
-async def test_a_pass_ends_before_the_next(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However much there is to delete, a pass ends in time for another engine to make the next; that one goes on."""
-    monkeypatch.setattr(retention, "RUNS_AT_ONCE", 1)
-    for _ in range(3):
-        await past.run(31)
-    past.settings = RetentionSettings(runs_s=30 * DAY_S, events_s=None, audit_s=None, interval_s=0.0)
-    assert await past.retire() == Deleted(runs=1, is_cut=True)
-    past.settings = KEPT
-    assert (await past.retire()).runs == 2

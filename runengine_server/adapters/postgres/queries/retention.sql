@@ -122,11 +122,18 @@ gone AS (
 SELECT count(*) FROM gone
 
 -- name: cache_counts_delete
--- Forgets how the cache served groups of runs of which none is retained any more.
-WITH groups AS (
-    DELETE FROM cache_counted AS g
+-- Forgets how the cache served up to $1 groups of runs of which none is retained any more.
+WITH oldest AS (
+    SELECT g.run_group
+    FROM cache_counted AS g
     WHERE g.run_group < (SELECT r.run FROM runs AS r ORDER BY r.run LIMIT 1) / 256
-    RETURNING g.run_group
+    ORDER BY g.run_group
+    LIMIT $1::integer
+),
+groups AS (
+    DELETE FROM cache_counted AS g USING oldest AS o WHERE g.run_group = o.run_group RETURNING g.run_group
+),
+counts AS (
+    DELETE FROM cache_counts AS c WHERE c.run_group <= (SELECT max(g.run_group) FROM groups AS g)
 )
-DELETE FROM cache_counts AS c
-WHERE c.run_group <= (SELECT max(g.run_group) FROM groups AS g)
+SELECT count(*) FROM groups

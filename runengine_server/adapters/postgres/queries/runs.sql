@@ -87,10 +87,11 @@ WHERE p.source = 1;
 SELECT
     r.run, r.id, r.tenant, r.workflow_name, r.workflow_digest, r.cache_mode, r.payload, r.change_type, r.change_payload,
     r.base_run, base.workflow_digest AS base_digest, r.plan,
-    r.trace_context, base.id AS base_id, base.trace_context AS base_trace_context, r.cache_after,
+    r.trace_context, base.id AS base_id, r.cache_after,
+    (SELECT b.trace_context FROM runs AS b WHERE b.run = r.base_run) AS base_trace_context,
     extract(epoch FROM r.deadline - clock_timestamp())::double precision AS deadline_in_s
 FROM runs AS r
-LEFT JOIN runs AS base ON base.run = r.base_run
+LEFT JOIN producers AS base ON base.run = r.base_run
 WHERE r.run = ANY ($1::bigint[]);
 
 -- name: step_outputs
