@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from time import monotonic
 
 import anyio
@@ -93,7 +93,7 @@ class Retention:
         try:
             await made.make()
         finally:  # also what went before something failed
-            if made.deleted != Deleted():
+            if replace(made.deleted, is_cut=False) != Deleted():
                 _log.info("[RunEngine] Retention: deleted %s", made.deleted)
         return made.deleted
 
