@@ -1,7 +1,6 @@
 """Events as watchers read them, and the hints that there may be more."""
 
 from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,6 +36,9 @@ class EventLog(Protocol):
 class Subscription(Protocol):
     """One watcher's bell."""
 
+    def close(self) -> None:
+        """Listen no more; what waits is woken no more."""
+
     def wait(self, timeout_s: float) -> Awaitable[bool]:
         """True once something may have happened since the last call, False after the timeout."""
 
@@ -44,8 +46,8 @@ class Subscription(Protocol):
 class EventHints(Protocol):
     """Wakes watchers when a run may have new events; a hint, never the truth: readers re-read the log."""
 
-    def subscribe(self, run: RunKey) -> AbstractContextManager[Subscription]:
-        """Be woken for a run's events while the context is open."""
+    def subscribe(self, run: RunKey) -> Subscription:
+        """Be woken for a run's events until the subscription is closed."""
 
     def watched(self) -> Sequence[RunKey]:
         """The runs that someone subscribes to."""

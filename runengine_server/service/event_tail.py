@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import anyio
 
@@ -66,14 +64,7 @@ class EventTail:
         self._reading: anyio.Event | None = None
         self._earlier: SharedReads[int, EventsRead] = SharedReads()
 
-    def __enter__(self) -> Self:
-        """One more follows."""
-        self.followers += 1
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         """One follows no more."""
         self.followers -= 1
         if not self.followers:

@@ -51,7 +51,8 @@ async def watch_run(watch: WatchRuns, caller: Caller, request: WatchRequest) -> 
     require(caller, Scope.RUN_READ, run_id=request.run_id)
     run, compiled = await _found(watch, caller, request)
     # Subscribed before the first read: what commits in between rings the bell.
-    with watch.hints.subscribe(run.key) as bell, watch.runs.follow(run, compiled) as tail:
+    bell, tail = watch.hints.subscribe(run.key), watch.runs.follow(run, compiled)
+    try:
         reader = _Reader(watch, compiled, tail, request)
         message: WatchMessage | None
         for message in await reader.first(request.after_sequence):
@@ -68,6 +69,9 @@ async def watch_run(watch: WatchRuns, caller: Caller, request: WatchRequest) -> 
                 if not is_rung:
                     for message in reader.progress():
                         yield message
+    finally:
+        bell.close()
+        tail.close()
 
 
 async def _found(watch: WatchRuns, caller: Caller, request: WatchRequest) -> tuple[RunIdentity, CompiledWorkflow]:
@@ -99,7 +103,6 @@ class _Reader:
         "_compiled",
         "_cursor",
         "_has_news",
-        "_has_progress",
         "_heartbeat_s",
         "_progress_version",
         "_silent_until",
@@ -121,8 +124,7 @@ class _Reader:
         self._step_ids = frozenset(map(StepId, request.step_ids)) if request.step_ids else None
         self._heartbeat_s = min(max(request.heartbeat_interval_s, HEARTBEAT_S_MIN), HEARTBEAT_S_MAX)
         self._silent_until = 0.0
-        self._has_progress = request.include_progress
-        self._progress_version = 0
+        self._progress_version = 0 if request.include_progress else None
         # Reads that began later know whatever this watch was woken for.
         self._woken_at = tail.now()
         self._has_news = True
@@ -151,7 +153,7 @@ class _Reader:
     def wait_s(self) -> float:
         """How long to wait to be woken."""
         left_s = max(0.0, self._silent_until - self._watch.clock.monotonic())
-        return min(left_s, PROGRESS_S) if self._has_progress else left_s
+        return left_s if self._progress_version is None else min(left_s, PROGRESS_S)
 
     def wake(self, at: int, *, is_rung: bool) -> None:
         """There may be news since a moment of the tail, or nothing was heard of any."""
@@ -160,7 +162,7 @@ class _Reader:
 
     def progress(self) -> Iterator[WatchMessage]:
         """What running steps have reported since the last time, for a reader that wants it."""
-        if not self._has_progress:
+        if self._progress_version is None:
             return
         board = self._watch.read.progress
         self._progress_version, reports = board.since(self._tail.run.key, self._progress_version)

@@ -42,11 +42,12 @@ class WatchedRuns:
         self._end_reads: SharedReads[RunKey, WatchMessage] = SharedReads()
 
     def follow(self, run: RunIdentity, compiled: CompiledWorkflow) -> EventTail:
-        """The run's events, to be entered as a context; they are kept for all its watchers while one is in there."""
+        """The run's events, to be closed; they are kept for all its watchers until the last one has closed them."""
         tail = self._tails.get(run.key)
         if tail is None:
             tail = EventTail(self._log, run, compiled.workflow, partial(self._forget, run.key))
             self._tails[run.key] = tail
+        tail.followers += 1
         return tail
 
     async def snapshot(self, run: RunIdentity, compiled: CompiledWorkflow, reason: str) -> tuple[WatchMessage, ...]:

@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 from math import ceil, inf
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from runengine_server.domain.ids import RunKey
 
@@ -15,9 +14,11 @@ _GRID_S: Final = 0.05
 class _Bell:
     """The bell of a run: however many listen, ringing it wakes those who wait and costs the others nothing."""
 
-    __slots__ = ("listeners", "rings", "waiting")
+    __slots__ = ("hub", "listeners", "rings", "run", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, hub: "EventHub", run: RunKey) -> None:
+        self.hub = hub
+        self.run = run
         self.listeners = 0
         self.rings = 0
         self.waiting: dict[Listener, None] = {}
@@ -46,32 +47,22 @@ class Listener:
         until: when the wait is over, by the loop's clock.
     """
 
-    __slots__ = ("_bell", "_heard", "_hub", "_run", "_waiter", "until")
+    __slots__ = ("_bell", "_heard", "_waiter", "until")
 
-    def __init__(self, hub: "EventHub", run: RunKey) -> None:
-        """See `EventHub.subscribe`."""
+    def __init__(self, bell: _Bell) -> None:
+        """Listen; what was rung before has been heard."""
+        bell.listeners += 1
         self.until = inf
-        self._hub = hub
-        self._run = run
-        self._bell: _Bell
-        self._heard: int
+        self._bell = bell
+        self._heard = bell.rings
         self._waiter: asyncio.Future[bool]
 
-    def __enter__(self) -> Self:
-        """Listen; what was rung before has been heard."""
-        self._bell = self._hub.bell_of(self._run)
-        self._bell.listeners += 1
-        self._heard = self._bell.rings
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Listen no more."""
+    def close(self) -> None:
+        """See the port."""
         self._bell.waiting.pop(self, None)  # when its wait was cancelled
         self._bell.listeners -= 1
         if not self._bell.listeners:
-            self._hub.remove(self._run)
+            self._bell.hub.remove(self._bell.run)
 
     def wait(self, timeout_s: float) -> asyncio.Future[bool]:
         """See the port."""
@@ -82,7 +73,7 @@ class Listener:
         else:
             self.until = ceil((loop.time() + timeout_s) / _GRID_S) * _GRID_S
             self._bell.waiting[self] = None
-            self._hub.look_at(self.until)
+            self._bell.hub.look_at(self.until)
         return self._waiter
 
     def hear(self, *, is_rung: bool) -> None:
@@ -103,7 +94,7 @@ class EventHub:
 
     def subscribe(self, run: RunKey) -> Listener:
         """See the port."""
-        return Listener(self, run)
+        return Listener(self._bells.setdefault(run, _Bell(self, run)))
 
     def watched(self) -> Sequence[RunKey]:
         """See the port."""
@@ -121,10 +112,6 @@ class EventHub:
         """See the port."""
         for bell in self._bells.values():
             bell.ring()
-
-    def bell_of(self, run: RunKey) -> _Bell:
-        """The bell of a run, which is there while it has listeners."""
-        return self._bells.setdefault(run, _Bell())
 
     def remove(self, run: RunKey) -> None:
         """Nobody listens to the run any more."""

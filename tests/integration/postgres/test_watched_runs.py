@@ -1,6 +1,7 @@
 """What the watchers of a run share: nothing is read twice, and nobody misses anything for it."""
 
 from collections.abc import Collection, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 
 import anyio
@@ -53,7 +54,7 @@ async def test_watchers_in_step_share_reads(world: World) -> None:
     last: list[EventsRead] = []
 
     async def follow() -> None:
-        with runs.follow(made.identity, made.compiled) as tail:
+        with closing(runs.follow(made.identity, made.compiled)) as tail:
             since, cursor = tail.now(), 0
             while (found := await tail.read(cursor, since=since)).events:
                 cursor = found.messages[-1].sequence
@@ -73,7 +74,7 @@ async def test_a_watcher_far_behind_does_not_disturb_the_others(world: World) ->
     await world.finish(made)
     log = CountingLog(world.log)
     runs = WatchedRuns(world.read, log)
-    with runs.follow(made.identity, made.compiled) as tail, runs.follow(made.identity, made.compiled):
+    with closing(runs.follow(made.identity, made.compiled)) as tail, closing(runs.follow(made.identity, made.compiled)):
         page = await world.log.read(made.identity, made.compiled.workflow, after=0, limit=1)
         assert page is not None
         end = page.last_sequence
@@ -92,7 +93,7 @@ async def test_what_is_known_is_no_older_than_asked(world: World) -> None:
     """That there is nothing new is asked of the database again by whoever was woken after it was last asked."""
     made = await world.create(wide(2))
     log = CountingLog(world.log)
-    with WatchedRuns(world.read, log).follow(made.identity, made.compiled) as tail:
+    with closing(WatchedRuns(world.read, log).follow(made.identity, made.compiled)) as tail:
         since = tail.now()
         end = (await tail.read(0, since=since)).last_sequence
         assert not (await tail.read(end, since=since)).events
@@ -118,7 +119,10 @@ async def test_what_others_have_read_hides_nothing(world: World) -> None:
                     got.extend(message.kind.events)
 
         tasks.start_soon(follow)
-        with anyio.fail_after(4), world.watch.runs.follow(made.identity, made.compiled) as tail:  # before a heartbeat
+        with (
+            anyio.fail_after(4),
+            closing(world.watch.runs.follow(made.identity, made.compiled)) as tail,
+        ):  # before a heartbeat
             await attached.wait()
             begun = (await tail.read(0, since=tail.now())).last_sequence
             await anyio.wait_all_tasks_blocked()
@@ -137,7 +141,10 @@ async def test_a_read_that_is_given_up_leaves_the_others_theirs(world: World) ->
     log = CountingLog(world.log)
     log.held = anyio.Event()
     found: list[EventsRead] = []
-    with WatchedRuns(world.read, log).follow(made.identity, made.compiled) as tail, anyio.fail_after(LIVENESS_S):
+    with (
+        closing(WatchedRuns(world.read, log).follow(made.identity, made.compiled)) as tail,
+        anyio.fail_after(LIVENESS_S),
+    ):
 
         async def read(scope: anyio.CancelScope) -> None:
             with scope:
@@ -158,7 +165,7 @@ async def test_snapshots_are_shared_while_nothing_happens(world: World) -> None:
     made = await world.create(wide(1))
     (lease,) = await world.lease()
     runs = world.watch.runs
-    with runs.follow(made.identity, made.compiled), runs.follow(made.identity, made.compiled):
+    with closing(runs.follow(made.identity, made.compiled)), closing(runs.follow(made.identity, made.compiled)):
 
         async def snapshot() -> WatchMessage:
             return (await runs.snapshot(made.identity, made.compiled, "INITIAL"))[-1]
