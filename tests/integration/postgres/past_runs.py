@@ -22,7 +22,7 @@ DIAMOND = dag("diamond", [[], [0], [0], [1, 2]])
 
 @dataclass(slots=True, kw_only=True)
 class Past:
-    """Runs that ended as many days ago as a test says, and a clock that it moves for what was deleted."""
+    """Runs that ended as many days ago as a test says, and passes over them."""
 
     driven: HandDriven
     engine: EngineNo

@@ -186,6 +186,20 @@ async def test_a_late_reference_is_seen(past: Past) -> None:
     assert len(await past.driven.store.outputs([(late.key, StepNo(0))])) == 1
 
 
+async def test_an_earlier_run_may_reuse_a_later_one(past: Past) -> None:
+    """What a run took from the cache stays with it, also where a run that was begun later had made it."""
+    waiting = await past.driven.started(wide(1))
+    (lease,) = await past.driven.lease(past.engine)
+    later = await past.run(31, is_filed=True)
+    past.driven.runs[waiting.key] = later  # what it reuses says so
+    await past.driven.queue.tick(past.engine, [past.driven.reused(lease, (later.key, StepNo(0)))], 0)
+    await past.driven.database.fetch("DELETE FROM step_cache")
+    for _ in range(3):
+        await past.retire_later()
+    assert (await past.rows(later))["outputs"] == 1
+    assert len(await past.driven.store.outputs([(waiting.key, StepNo(0))])) == 1
+
+
 async def test_looks_are_further_apart_than_hot_values_last(past: Past) -> None:
     """Between the look that finds an output without references and the one that deletes it a hot value has ended."""
     await past.run(31)

@@ -96,13 +96,13 @@ BEGIN
         rows_left := rows_left - n;
         EXIT WHEN rows_left <= 0;
 
-        -- Only runs that came later can reuse something. Where there are too many to look at, all of it is kept.
+        -- Where there are too many reuses to look at, all of it is kept.
         SELECT count(*), array_agg(DISTINCT u.producer_step) FILTER (WHERE u.is_retained)
         INTO reuses, used
         FROM (
             SELECT s.producer_step, EXISTS (SELECT FROM runs AS r WHERE r.run = s.run) AS is_retained
             FROM step_results AS s
-            WHERE s.producer_run = d.run AND s.producer_run <> s.run AND s.run > d.run
+            WHERE s.producer_run = d.run AND s.producer_run <> s.run
             LIMIT reuses_max
         ) AS u;
         -- First what the look before found, in portions; then all that is left.
