@@ -148,7 +148,7 @@ async def run_engine(
             progress=SharedProgressBoard(progress, signals.hints.announce_progress),
             cache=cache,
             artifacts=artifacts,
-            planning_cache=SharedOutputCache(cache),
+            planning_cache=SharedOutputCache(cache, None if tiers is None else tiers.known),
             skills=skills,
             observer=observer,
             traced=traced,
@@ -202,6 +202,7 @@ async def run_engine(
             _running(
                 shared.store.creations.run,
                 shared.planning_cache.lookups.run,
+                shared.planning_cache.hints.run,
                 signals.hints.run,
                 EventPoller(shared.events, hub).run,
                 partial(_keep_partitions, shared),

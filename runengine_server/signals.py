@@ -1,6 +1,7 @@
 """Part of the composition: who hears, in this process and in others, that there is work, news or an end to it."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ from runengine_server.adapters.postgres.event_hints import PostgresHints
 from runengine_server.adapters.telemetry.observer_group import ObserverGroup
 from runengine_server.domain.ids import RunKey, StepNo
 from runengine_server.domain.plan import RebuildPlan
-from runengine_server.ports.run_store import RunFacts
+from runengine_server.ports.run_store import Intake, RunFacts
 from runengine_server.scheduler.scheduler import Scheduler
 
 
@@ -19,12 +20,12 @@ class Signals:
     hints: PostgresHints
     scheduler: Scheduler | None = None
 
-    def run_created(self, facts: RunFacts, plan: RebuildPlan, ready: Sequence[StepNo]) -> None:
-        """A run exists."""
+    async def intake(
+        self, facts: RunFacts, plan: RebuildPlan, ready: Sequence[StepNo]
+    ) -> AbstractContextManager[Intake]:
+        """See the port."""
         assert self.scheduler is not None, "set before anything is served"
-        self.scheduler.run_created(facts, plan, ready)
-        if ready and self.scheduler.is_busy:
-            self.hints.announce_ready(is_local=False)
+        return await self.scheduler.intake(facts, plan, ready)
 
     def run_cancelled(self, run: RunKey) -> None:
         """A run was cancelled."""
@@ -58,6 +59,10 @@ class WatcherObserver(ObserverGroup):
     def runs_changed(self, runs: Any) -> None:
         """These runs have new events."""
         self._hints.announce_events(runs)
+
+    def work_left(self) -> None:
+        """Other engines should look at the queue."""
+        self._hints.announce_ready(is_local=False)
 
     def runs_stopped(self, runs: Any) -> None:
         """Attempts of these runs should stop, on whichever engine."""

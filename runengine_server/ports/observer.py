@@ -48,6 +48,9 @@ class Observer(Protocol):
     def runs_changed(self, runs: Sequence[RunKey]) -> None:
         """These runs have new events."""
 
+    def work_left(self) -> None:
+        """This engine has more to do than it can start: others should look at the queue."""
+
     def runs_stopped(self, runs: Sequence[RunKey]) -> None:
         """These runs have failed: attempts of theirs, which any engine may run, should stop."""
 

@@ -22,3 +22,10 @@ class OutputCache(Protocol):
 
     async def store(self, entries: Sequence[tuple[CacheEntry, int]]) -> None:
         """Keep entries that are already committed, each with its hot TTL in seconds; best effort, never raises."""
+
+
+class PlanningCache(OutputCache, Protocol):
+    """The cache as those see it who start runs."""
+
+    async def may_have(self, queries: Sequence[CacheQuery]) -> bool:
+        """Whether a look-up of these is likely to find anything; costs less than it, and proves nothing."""

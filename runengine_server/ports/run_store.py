@@ -7,7 +7,8 @@ from typing import Protocol
 
 from runengine_server.domain.artifact import ProducedArtifact
 from runengine_server.domain.base_run import BaseResult, BaseRun
-from runengine_server.domain.ids import Place, RunId, RunKey, StepNo, Tenant, WorkflowDigest
+from runengine_server.domain.cache import CacheKey, CacheMiss
+from runengine_server.domain.ids import EngineNo, Place, RunId, RunKey, StepNo, Tenant, WorkflowDigest
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.plan import PlannedStep, ReuseBinding
 from runengine_server.domain.run import ChangeRequest
@@ -20,6 +21,7 @@ from runengine_server.domain.states import (
     TriggerType,
 )
 from runengine_server.domain.trace_context import TraceContext
+from runengine_server.ports.step_queue import CacheQuestion, Lease
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,20 @@ class RequestKey:
     rpc: str
     request_id: str
     digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assumptions:
+    """What a plan took for granted instead of asking; checked in the transaction that creates the run.
+
+    Attributes:
+        version: what was asked for (empty: the highest) where the run's version is what it was found to mean before;
+            None where that was asked for this run.
+        absent: keys under which the cache has nothing.
+    """
+
+    version: str | None
+    absent: Sequence[CacheKey]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +58,7 @@ class NewRun:
         is_base_version: whether the base run is of the same version, so that its steps have the same numbers.
         trace: the call that starts it; None where that is not traced.
         cache_after: see `RebuildPlan`.
+        assumes: what must hold; None where everything was asked for.
     """
 
     id: RunId
@@ -69,13 +86,16 @@ class NewRun:
     is_base_version: bool = False
     trace: TraceContext | None = None
     cache_after: datetime | None = None
+    assumes: Assumptions | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreatedRun:
-    """The run now exists."""
+    """The run now exists; `leases` are those of its first steps that were granted with it, `misses` as in `Turn`."""
 
     run: RunKey
+    leases: Sequence[Lease] = ()
+    misses: Sequence[CacheMiss | None] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +104,26 @@ class EarlierAnswer:
 
     digest: str
     answer: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outdated:
+    """Nothing was created: something that the plan assumed is not so."""
+
+
+class Intake(Protocol):
+    """Takes up a run the moment it exists."""
+
+    @property
+    def engine(self) -> EngineNo:
+        """Who leases its first steps."""
+
+    @property
+    def questions(self) -> Sequence[CacheQuestion]:
+        """What each of those asks the cache, by step; of their claimants only the step counts."""
+
+    def created(self, created: CreatedRun) -> None:
+        """The run exists, whether or not its caller still waits for it; must not raise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,10 +174,14 @@ class StepDuration:
 class RunStore(Protocol):
     """Runs in durable storage."""
 
-    async def create(self, new: NewRun) -> CreatedRun | EarlierAnswer:
+    async def create(self, new: NewRun, intake: Intake | None = None) -> CreatedRun | EarlierAnswer | Outdated:
         """Store a run with its first events, reused results and ready steps, or find the earlier answer.
 
-        Atomic with: events, reused results, queue rows, idempotency key, audit row.
+        Args:
+            new: the run.
+            intake: leases the steps that it has questions about, ready ones, and is told of the run.
+
+        Atomic with: events, reused results, queue rows, leases, idempotency key, audit row.
         Idempotent by: (tenant, rpc, request id).
 
         Raises:

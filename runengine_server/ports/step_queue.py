@@ -133,6 +133,12 @@ class CacheQuestion:
     is_step_known: bool
     wants_generation: bool = True
 
+    @property
+    def step(self) -> StepNo:
+        """Whose question it is."""
+        assert self.query.claimant is not None, "whoever asks in advance will execute"
+        return self.query.claimant[1]
+
 
 class Following(IntEnum):
     """What became of a lease that was to be given up for a flight."""

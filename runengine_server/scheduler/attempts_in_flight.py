@@ -119,6 +119,10 @@ class AttemptsInFlight:
                     held.is_given_up = True
                     _cancel(held)
 
+    def cancel_all(self) -> None:
+        """Cancel every attempt: the engine's lease is gone, and theirs with it."""
+        self.cancel(self.leases())
+
     def cancel(self, leases: Iterable[Lease]) -> None:
         """Cancel attempts whose lease is gone, such as those of cancelled runs."""
         for lease in leases:

@@ -46,6 +46,19 @@ class Foresight:
             if len(self._created) > RUNS_MAX:
                 self._created.popitem(last=False)
 
+    async def of_new_run(self, facts: RunFacts, ready: Sequence[StepNo]) -> tuple[RunContext | None, list[Foreseen]]:
+        """What the first steps of a run that is about to be created will ask the cache; only those that will.
+
+        Nothing of a run with a base: what that has would have to be read first.
+        """
+        if facts.base_run is not None:
+            return None, []
+        context = await self._contexts.ahead(facts)
+        roots = [step for step in ready if not context.compiled.reads[step]]
+        found = [self._preparation.foresee((facts.run, step), context, {}) for step in roots]
+        foreseen = [each for each in found if each is not None]
+        return (context, foreseen) if foreseen else (None, [])
+
     async def ahead_of(self, batch: Sequence[Settled], capacity: int) -> Mapping[Place, Foreseen]:
         """The steps that the turn may lease, as far as everything they read is at hand; in order of run and step."""
         fresh = {

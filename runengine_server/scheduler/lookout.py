@@ -31,7 +31,12 @@ class Lookout:
     @property
     def has_work(self) -> bool:
         """Whether a turn without completions makes sense."""
-        return bool(self._known) or self._is_due
+        return bool(self._known) or self.is_due
+
+    @property
+    def is_due(self) -> bool:
+        """Whether others may have left something, so that the next turn looks."""
+        return self._monotonic() >= self._due_at
 
     @property
     def wait_s(self) -> float:
@@ -63,7 +68,7 @@ class Lookout:
             capacity: how many steps the turn may lease.
             has_batch: whether it has completions, and so takes place in any case.
         """
-        is_looking = self._is_due or (has_batch and self._is_owed)
+        is_looking = self.is_due or (has_batch and self._is_owed)
         known, self._known = self._known, []
         if not capacity:
             if known or is_looking:
@@ -84,10 +89,6 @@ class Lookout:
             self.want(turn.next_available_s)
         if 0 < capacity <= len(turn.leases):
             self.want()
-
-    @property
-    def _is_due(self) -> bool:
-        return self._monotonic() >= self._due_at
 
     def _looked(self, took_s: float, next_s: float | None, *, has_found: bool) -> None:
         now = self._monotonic()

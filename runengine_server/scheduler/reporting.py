@@ -38,6 +38,14 @@ class Reporting:
                 self._tracer.run_ended(facts, _completed_at_once(facts.run), ())
         self._observer.runs_changed([facts.run])
 
+    def run_not_taken_up(self, run: RunKey, error: Exception) -> None:
+        """A run exists, but this engine could not begin with it."""
+        self._observer.internal_failure(f"run {run}", error)
+
+    def work_left(self) -> None:
+        """There is more in the queue than this engine can take on."""
+        self._observer.work_left()
+
     def cache_missed(self, keys: Sequence[CacheKey]) -> None:
         """The cache has nothing for these keys."""
         for key in keys:

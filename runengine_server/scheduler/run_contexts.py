@@ -78,6 +78,18 @@ class RunContexts:
         if len(self._primed) > self._max:
             self._primed.popitem(last=False)
 
+    async def ahead(self, facts: RunFacts) -> RunContext:
+        """The context of a run without a base that this process is about to create; it has no key yet."""
+        return await self._context(facts, self._clock.monotonic(), {})
+
+    def hold(self, context: RunContext, facts: RunFacts) -> None:
+        """Remember what was made by `ahead`: the run has been created, and these are its facts."""
+        self._meet(facts)
+        context.facts = facts
+        context.deadline_at_s = _deadline_at_s(facts, self._clock.monotonic())
+        self._contexts[facts.run] = context
+        self._trim()
+
     def forget(self, run: RunKey) -> None:
         """Drop a run that has ended."""
         self._contexts.pop(run, None)
@@ -115,21 +127,27 @@ class RunContexts:
             known.base_run for known, _ in read.values() if known.base_run is not None and known.base_results is None
         }
         base_results = await self._store.base_results(sorted(bases)) if bases else {}
-        loaded = {}
-        for run, (known, read_at) in read.items():
-            compiled = await self._workflows.compiled(known.workflow_digest)
-            loaded[run] = RunContext(
-                facts=known,
-                compiled=compiled,
-                base=await self._base(known, compiled, base_results),
-                change=change_value(known.change),
-                run={"id": known.run_id, "workflowName": known.workflow_name},
-                deadline_at_s=None if known.deadline_in_s is None else read_at + known.deadline_in_s,
-            )
+        loaded = {run: await self._context(known, read_at, base_results) for run, (known, read_at) in read.items()}
         self._contexts.update(loaded)
+        self._trim()
+        return loaded
+
+    async def _context(
+        self, facts: RunFacts, read_at: float, base_results: Mapping[RunKey, Mapping[StepNo, BaseResult]]
+    ) -> RunContext:
+        compiled = await self._workflows.compiled(facts.workflow_digest)
+        return RunContext(
+            facts=facts,
+            compiled=compiled,
+            base=await self._base(facts, compiled, base_results),
+            change=change_value(facts.change),
+            run={"id": facts.run_id, "workflowName": facts.workflow_name},
+            deadline_at_s=_deadline_at_s(facts, read_at),
+        )
+
+    def _trim(self) -> None:
         while len(self._contexts) > self._max:
             self._contexts.popitem(last=False)
-        return loaded
 
     def _meet(self, facts: RunFacts) -> None:
         if facts.trace is not None:
@@ -145,3 +163,7 @@ class RunContexts:
             return {}
         of_base = results.get(facts.base_run, {}) if facts.base_results is None else facts.base_results
         return comparable_results(await self._workflows.compiled(facts.base_digest), compiled, of_base)
+
+
+def _deadline_at_s(facts: RunFacts, read_at: float) -> float | None:
+    return None if facts.deadline_in_s is None else read_at + facts.deadline_in_s

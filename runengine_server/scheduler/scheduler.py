@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from uuid import uuid4
 
 import anyio
 
@@ -23,8 +22,10 @@ from runengine_server.ports.step_queue import EngineRegistry, Lease, StepFailed,
 from runengine_server.scheduler.attempt import AttemptRunner, Settled, internal_failure
 from runengine_server.scheduler.attempts_in_flight import AttemptsInFlight, InFlight
 from runengine_server.scheduler.endings import Endings
+from runengine_server.scheduler.engine_lease import EngineLease
 from runengine_server.scheduler.followers import Followers
 from runengine_server.scheduler.foresight import Foresight
+from runengine_server.scheduler.intake import RunIntake, RunIntakes
 from runengine_server.scheduler.lookout import Lookout
 from runengine_server.scheduler.preparation import (
     CannotResolve,
@@ -76,9 +77,19 @@ class Scheduler:
         self._turns = Turns(queue, reporting, self._reconciler.ring)
         self._reaper = Reaper(registry, self._endings, reporting, settings.lease_s)
         self._registry = registry
-        self._contexts = contexts
+        self._lease = EngineLease(registry, gates, reporting, lease_s=settings.lease_s, description=description)
         self._values = values
         self._foresight = Foresight(contexts, values, preparation, reporting)
+        self._intakes = RunIntakes(
+            contexts=contexts,
+            foresight=self._foresight,
+            lookout=lookout,
+            reaper=self._reaper,
+            reporting=reporting,
+            take=self._take_up,
+            leave=self._leave,
+            on_lost_reply=self._reconciler.ring,
+        )
         self._preparation = preparation
         self._attempts = attempts
         self._gates = gates
@@ -87,13 +98,12 @@ class Scheduler:
         self._taken_over = taken_over
         self._progress = progress
         self._settings = settings
-        self._description = description
         self._slots_asked_for = 0
         self._settled: list[Settled] = []
         self._wakeup = Wakeup()
         self._lookout = lookout
         self._is_leasing = True
-        self._engine = EngineNo(0)
+        self._is_running = False
         self._tasks: asyncio.TaskGroup | None = None
 
     @property
@@ -106,15 +116,10 @@ class Scheduler:
         """True when new work had better be taken up by another engine."""
         return self._slots_taken > self._settings.attempts_max // 2
 
-    def run_created(self, facts: RunFacts, plan: RebuildPlan, ready: Sequence[StepNo]) -> None:
-        """Take up a new run without waiting for a poll; `ready` are the steps that are in the queue."""
-        self._contexts.prime(facts)
-        self._foresight.run_created(facts, ready)
-        self._reporting.run_created(facts, plan, has_ready_steps=bool(ready))
-        self._reaper.run_created(facts.deadline_in_s)
-        if ready:
-            self._lookout.learn([(facts.run, step) for step in ready])
-            self._wakeup.ring()
+    async def intake(self, facts: RunFacts, plan: RebuildPlan, ready: Sequence[StepNo]) -> RunIntake:
+        """Prepare to take up a run that is about to be created; see `WorkSignal`."""
+        room = self._free_slots(()) if self._is_running and not self.is_busy else 0
+        return await self._intakes.open(self._lease.engine, room, facts, plan, ready)
 
     def cancel_attempts(self, runs: Sequence[RunKey]) -> None:
         """Stop what runs for these runs; they were cancelled here or elsewhere."""
@@ -131,7 +136,8 @@ class Scheduler:
 
     async def run(self) -> None:
         """Lease and run steps until cancelled, then hand every lease back."""
-        await self._register()
+        lease = self._lease
+        await lease.begin()
         try:
             # Attempts have asyncio's group: anyio's takes 20 µs more to start a task.
             async with anyio.create_task_group() as tasks, asyncio.TaskGroup() as attempts:
@@ -139,10 +145,14 @@ class Scheduler:
                 for _ in range(self._settings.pipelines):
                     tasks.start_soon(self._run_pipeline)
                 tasks.start_soon(self._gates.run, self.wake)
-                tasks.start_soon(self._keep_lease)
-                tasks.start_soon(self._reconciler.run, lambda: self._engine, self._prepare_and_start, self._let_go)
+                tasks.start_soon(lease.keep, self._in_flight.cancel_all, self.wake)
+                tasks.start_soon(self._reconciler.run, lambda: lease.engine, self._prepare_and_start, self._let_go)
                 tasks.start_soon(self._reaper.run, self.wake)
-                await anyio.sleep_forever()
+                self._is_running = True
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    self._is_running = False  # what comes now is handed back with the rest
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(self._settings.drain_s):
                 await self._retire()
@@ -169,7 +179,7 @@ class Scheduler:
             try:
                 foreseen = await self._foresight.ahead_of(batch, capacity)
                 questions = self._foresight.questions(foreseen)
-                engine = self._engine
+                engine = self._lease.engine
                 batch, turn = await self._turns.take(engine, batch, capacity, questions, known)
             except BaseException:
                 self._settled[:0] = batch  # cancelled: sent once more at the end, fenced where it was committed
@@ -177,17 +187,18 @@ class Scheduler:
             finally:
                 self._slots_asked_for -= capacity
             # What a number was granted that the engine has lost meanwhile is others' by now.
-            fresh = self._in_flight.add(turn.leases) if engine == self._engine else []
+            fresh = self._in_flight.add(turn.leases) if engine == self._lease.engine else []
             lookout.heed(turn, capacity)
             await self._commit(batch, turn)
-            if fresh:
-                await self._dispatch(fresh, turn, foreseen)
+            if rest := self._dispatch(fresh, turn, foreseen):
+                await self._prepare_and_start(rest, turn.begun)
 
     def _free_slots(self, batch: Sequence[Settled]) -> int:
         """How many steps a tick may lease: what is free, and what its own batch frees."""
         if not self._is_leasing:
             return 0
-        free = self._settings.attempts_max - self._slots_taken - self._slots_asked_for + len(batch)
+        asked_for = self._slots_asked_for + self._intakes.reserved
+        free = self._settings.attempts_max - self._slots_taken - asked_for + len(batch)
         return max(0, min(free, self._settings.batch_max))
 
     @property
@@ -225,15 +236,30 @@ class Scheduler:
 
     # -- attempts
 
-    async def _dispatch(self, leases: Sequence[Lease], turn: Turn, foreseen: Mapping[Place, Foreseen]) -> None:
-        """Start what a turn leased (`leases`: those that are new to this process); what was foreseen goes first."""
+    def _take_up(self, engine: EngineNo, turn: Turn, foreseen: Mapping[Place, Foreseen]) -> None:
+        """Start what was leased with a new run."""
+        if engine != self._lease.engine or not self._is_running:
+            return  # others' by now, or handed back
+        if rest := self._dispatch(self._in_flight.add(turn.leases), turn, foreseen):
+            self._start(self._prepare_and_start(rest, turn.begun))
+
+    def _leave(self, places: Sequence[Place]) -> None:
+        """These steps of a new run are in the queue."""
+        self._lookout.learn(places)
+        self._wakeup.ring()
+        if self.is_busy:
+            self._reporting.work_left()
+
+    def _dispatch(self, leases: Sequence[Lease], turn: Turn, foreseen: Mapping[Place, Foreseen]) -> Sequence[Lease]:
+        """Start what a turn leased (`leases`: those new to this process) and was foreseen; returns what is left."""
+        if not leases:
+            return ()
         ready, rest, missed = self._foresight.prepared(foreseen, turn)
         if len(leases) < len(turn.leases):  # `_reconcile` saw some first
             fresh = set(leases)
             ready, rest = [step for step in ready if step.lease in fresh], [lease for lease in rest if lease in fresh]
         self._start_all(ready, turn.begun, missed)
-        if rest:
-            await self._prepare_and_start(rest, turn.begun)
+        return rest
 
     async def _prepare_and_start(
         self, leases: Sequence[Lease], begun: Collection[RunKey] = (), *, tries: int = 0
@@ -242,7 +268,7 @@ class Scheduler:
         prepared = await self._prepare(leases)
         self._start_all(prepared, begun)
         if follows := [step for step in prepared if isinstance(step, Follow)]:
-            gone, kept = await self._followers.give_up(self._engine, follows)
+            gone, kept = await self._followers.give_up(self._lease.engine, follows)
             for lease in gone:
                 self._let_go(lease)
             if kept:
@@ -356,41 +382,18 @@ class Scheduler:
         assert self._tasks is not None, "the scheduler runs"
         self._tasks.create_task(work)
 
-    # -- the engine's own lease
-
-    async def _register(self) -> None:
-        until_s = self._gates.lease_end_s(self._settings.lease_s)
-        self._engine = await self._registry.register(str(uuid4()), self._description, self._settings.lease_s)
-        self._gates.lease_begins(self._engine, until_s)
-
-    async def _keep_lease(self) -> None:
-        """Renew at a third of the lease, whatever else is slow; start anew when it was taken back."""
-        while True:
-            await anyio.sleep(self._settings.lease_s / 3)
-            until_s = self._gates.lease_end_s(self._settings.lease_s)
-            try:
-                if await self._registry.renew(self._engine, self._settings.lease_s):
-                    self._gates.lease_renewed(until_s)
-                else:
-                    self._reporting.engine_lost()
-                    self._in_flight.cancel(self._in_flight.leases())
-                    await self._register()
-                    self.wake()
-            except UnavailableError as error:
-                self._reporting.database_unavailable(error)
-
     async def _retire(self) -> None:
         """Commit what has settled and hand the rest back; what this cannot do, others do when the lease ends."""
         batch, self._settled = self._settled, []
         try:
             if batch:
-                await self._commit(batch, await self._turns.take_last(self._engine, batch))
+                await self._commit(batch, await self._turns.take_last(self._lease.engine, batch))
         except UnavailableError as error:
             self._reporting.database_unavailable(error)
         except Exception as error:
             self._reporting.internal_failure(batch[0].completion.lease, error)
         try:
-            taken = await self._registry.retire(self._engine)
+            taken = await self._registry.retire(self._lease.engine)
             self._reporting.runs_changed(taken.runs)
             await self._endings.happened(taken.ended, {})
         except UnavailableError as error:

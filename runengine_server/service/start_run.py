@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache as remembered
 from typing import Final
 
 import anyio.to_thread
@@ -20,12 +20,21 @@ from runengine_server.domain.workflow import StepDefinition
 from runengine_server.planner.compiled import CompiledWorkflow
 from runengine_server.planner.planning import PlanRequest
 from runengine_server.planner.skill_schema import SkillSchemas
-from runengine_server.ports.output_cache import OutputCache
-from runengine_server.ports.run_store import CreatedRun, NewRun, RequestKey, RunFacts, RunStore
+from runengine_server.ports.output_cache import OutputCache, PlanningCache
+from runengine_server.ports.run_store import (
+    Assumptions,
+    EarlierAnswer,
+    NewRun,
+    Outdated,
+    RequestKey,
+    RunFacts,
+    RunStore,
+)
 from runengine_server.ports.skill_runner import SkillRunner
 from runengine_server.ports.tracer import UNTRACED, Tracer
 from runengine_server.ports.work_signal import WorkSignal
 from runengine_server.ports.workflow_store import WorkflowStore
+from runengine_server.service.assumed_cache import AssumedCache
 from runengine_server.service.estimates import History, estimated
 from runengine_server.service.message_size import fitting_plan
 from runengine_server.service.messages import TriggerAnswer
@@ -45,7 +54,7 @@ class StartRuns:
     catalogue: WorkflowCatalogue
     workflows: WorkflowStore
     store: RunStore
-    cache: OutputCache
+    cache: PlanningCache
     skills: SkillRunner
     signal: WorkSignal
     schemas: SkillSchemas = field(default_factory=SkillSchemas)
@@ -54,7 +63,10 @@ class StartRuns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A run that is checked and ready to be planned and stored; `base_compiled` is the base's own version."""
+    """A run that is checked and ready to be planned and stored; `base_compiled` is the base's own version.
+
+    `assumed_version`: see `Assumptions`.
+    """
 
     caller: Caller
     run_id: RunId
@@ -72,6 +84,7 @@ class Draft:
     base_compiled: CompiledWorkflow | None = None
     seeds: tuple[StepNo, ...] = ()
     forced: tuple[StepNo, ...] = ()
+    assumed_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +110,26 @@ class StartCall:
     shows_plan: bool = True
 
 
+async def start_assuming(start: StartRuns, call: StartCall, draft: Awaitable[Draft]) -> TriggerAnswer | None:
+    """As `start_run` for an answer without a plan, but takes for granted what is probably so instead of asking for it.
+
+    None, and nothing is started, where it is not so, and where the run would be refused: `start_run` says what holds.
+
+    Raises:
+        ConflictError: REQUEST_ID_REUSED.
+        ExhaustedError: QUEUE_FULL.
+    """
+    cache = AssumedCache(start.cache)
+    try:
+        checked = await draft
+        plan = await _plan(start, checked, cache)
+        await _check_inputs(start, checked, plan)
+    except RunEngineError:
+        return None
+    assumes = Assumptions(version=checked.assumed_version, absent=cache.absent)
+    return await _store(start, call, checked, plan, _answer(call, checked, plan), assumes)
+
+
 async def start_run(start: StartRuns, call: StartCall, draft: Awaitable[Draft]) -> TriggerAnswer:
     """Plan what the draft says and, unless only planning was asked for, start exactly that.
 
@@ -112,7 +145,7 @@ async def start_run(start: StartRuns, call: StartCall, draft: Awaitable[Draft]) 
     """
     try:
         checked = await draft
-        plan = await _plan(start, checked)
+        plan = await _plan(start, checked, start.cache)
         await _check_inputs(start, checked, plan)
         _check_plan(call, checked, plan)
     except RunEngineError as refusal:
@@ -123,13 +156,9 @@ async def start_run(start: StartRuns, call: StartCall, draft: Awaitable[Draft]) 
         shown = fitting_plan(await estimated(plan, checked.compiled, history))
     if call.validate_only:
         return TriggerAnswer(run_id=None, status=None, message=call.message(plan), plan=shown)
-    answer = TriggerAnswer(
-        run_id=checked.run_id,
-        status=RunStatus.QUEUED if plan.to_execute_count else RunStatus.COMPLETED,
-        message=call.message(plan),
-        plan=shown,
-    )
-    return await _store(start, call, checked, plan, answer)
+    answer = await _store(start, call, checked, plan, _answer(call, checked, plan, shown))
+    assert answer is not None, "nothing was assumed"
+    return answer
 
 
 async def _earlier_answer_or(start: StartRuns, call: StartCall, refusal: RunEngineError) -> TriggerAnswer:
@@ -139,7 +168,16 @@ async def _earlier_answer_or(start: StartRuns, call: StartCall, refusal: RunEngi
     return repeated_answer(earlier, call.key)
 
 
-async def _plan(start: StartRuns, draft: Draft) -> RebuildPlan:
+def _answer(call: StartCall, draft: Draft, plan: RebuildPlan, shown: RebuildPlan | None = None) -> TriggerAnswer:
+    return TriggerAnswer(
+        run_id=draft.run_id,
+        status=RunStatus.QUEUED if plan.to_execute_count else RunStatus.COMPLETED,
+        message=call.message(plan),
+        plan=shown,
+    )
+
+
+async def _plan(start: StartRuns, draft: Draft, cache: OutputCache) -> RebuildPlan:
     return await make_plan(
         PlanRequest(
             compiled=draft.compiled,
@@ -147,7 +185,7 @@ async def _plan(start: StartRuns, draft: Draft) -> RebuildPlan:
             run_id=draft.run_id,
             payload=draft.payload,
             mode=draft.mode,
-            cache_version=cache(lambda skill_id: start.skills.availability(skill_id).cache_version),
+            cache_version=remembered(lambda skill_id: start.skills.availability(skill_id).cache_version),
             change=draft.change,
             base=draft.base,
             base_compiled=draft.base_compiled,
@@ -156,7 +194,7 @@ async def _plan(start: StartRuns, draft: Draft) -> RebuildPlan:
             is_retry=draft.trigger_type is TriggerType.RETRY,
         ),
         start.store,
-        start.cache,
+        cache,
     )
 
 
@@ -205,20 +243,38 @@ def _listed(pointers: Sequence[str]) -> str:
 
 
 async def _store(
-    start: StartRuns, call: StartCall, draft: Draft, plan: RebuildPlan, answer: TriggerAnswer
-) -> TriggerAnswer:
+    start: StartRuns,
+    call: StartCall,
+    draft: Draft,
+    plan: RebuildPlan,
+    answer: TriggerAnswer,
+    assumes: Assumptions | None = None,
+) -> TriggerAnswer | None:
+    """The answer, or an earlier one; None where an assumption does not hold."""
     if len(plan.steps) > PLANNED_INLINE_STEPS_MAX:
-        new = await anyio.to_thread.run_sync(_new_run, start, call, draft, plan, answer)
+        new = await anyio.to_thread.run_sync(_new_run, start, call, draft, plan, answer, assumes)
     else:
-        new = _new_run(start, call, draft, plan, answer)
-    created = await start.store.create(new)
-    if not isinstance(created, CreatedRun):
-        return repeated_answer(created, call.key)
-    start.signal.run_created(_facts(draft, created.run, plan, new.trace), plan, [step for step, _ in new.ready])
-    return answer
+        new = _new_run(start, call, draft, plan, answer, assumes)
+    facts = _facts(draft, plan, new.trace)
+    with await start.signal.intake(facts, plan, [step for step, _ in new.ready]) as intake:
+        created = await start.store.create(new, intake)
+    match created:
+        case EarlierAnswer():
+            return repeated_answer(created, call.key)
+        case Outdated():
+            return None
+        case _:
+            return answer
 
 
-def _new_run(start: StartRuns, call: StartCall, draft: Draft, plan: RebuildPlan, answer: TriggerAnswer) -> NewRun:
+def _new_run(
+    start: StartRuns,
+    call: StartCall,
+    draft: Draft,
+    plan: RebuildPlan,
+    answer: TriggerAnswer,
+    assumes: Assumptions | None,
+) -> NewRun:
     workflow = draft.compiled.workflow
     layout = lay_out(draft.compiled, plan, lambda step: _timeout_ms(start.skills, step))
     return NewRun(
@@ -251,6 +307,7 @@ def _new_run(start: StartRuns, call: StartCall, draft: Draft, plan: RebuildPlan,
         is_base_version=draft.base is not None and draft.base.workflow_digest == workflow.digest,
         trace=start.tracer.current(),
         cache_after=plan.cache_after,
+        assumes=assumes,
     )
 
 
@@ -259,10 +316,11 @@ def _timeout_ms(skills: SkillRunner, step: StepDefinition) -> int:
     return step.lease_timeout_ms(known.default_timeout_s, is_skill_known=known.info is not None)
 
 
-def _facts(draft: Draft, run: RunKey, plan: RebuildPlan, trace: TraceContext | None) -> RunFacts:
+def _facts(draft: Draft, plan: RebuildPlan, trace: TraceContext | None) -> RunFacts:
+    """What the scheduler needs, but for the run's key."""
     base = draft.base
     return RunFacts(
-        run=run,
+        run=RunKey(0),
         run_id=draft.run_id,
         tenant=draft.caller.tenant,
         workflow_name=draft.compiled.workflow.name,

@@ -19,7 +19,7 @@ from runengine_server.service.request_checks import (
     check_skills_offered,
     find_steps,
 )
-from runengine_server.service.start_run import Draft, StartCall, StartRuns, start_run
+from runengine_server.service.start_run import Draft, StartCall, StartRuns, start_assuming, start_run
 
 
 async def trigger_run(start: StartRuns, caller: Caller, request: TriggerRequest) -> TriggerAnswer:
@@ -52,6 +52,10 @@ async def trigger_run(start: StartRuns, caller: Caller, request: TriggerRequest)
         expected_plan_digest=request.expected_plan_digest,
         shows_plan=False,
     )
+    if not (call.validate_only or call.expected_plan_digest):
+        answer = await start_assuming(start, call, _draft(start, caller, request, payload_body, may_assume=True))
+        if answer is not None:
+            return answer
     return await start_run(start, call, _draft(start, caller, request, payload_body))
 
 
@@ -60,10 +64,14 @@ def initial_message(plan: RebuildPlan) -> str:
     return "Run queued for execution" if plan.to_execute_count else "Run completed - 0 steps will be executed"
 
 
-async def _draft(start: StartRuns, caller: Caller, request: TriggerRequest, payload_body: bytes) -> Draft:
-    compiled = await start.catalogue.find(caller.tenant, request.workflow_name, request.workflow_version)
+async def _draft(
+    start: StartRuns, caller: Caller, request: TriggerRequest, payload_body: bytes, *, may_assume: bool = False
+) -> Draft:
+    wanted = caller.tenant, request.workflow_name, request.workflow_version
+    assumed = start.catalogue.assumed(*wanted) if may_assume else None
+    compiled = assumed or await start.catalogue.find(*wanted)
     if compiled is None:
-        raise await workflow_not_found(start.workflows, caller.tenant, request.workflow_name, request.workflow_version)
+        raise await workflow_not_found(start.workflows, *wanted)
     workflow = compiled.workflow
     forced = find_steps("forceStepIds", request.force_step_ids, compiled)
     await check_schema(workflow, request.trigger_payload, len(payload_body))
@@ -81,6 +89,7 @@ async def _draft(start: StartRuns, caller: Caller, request: TriggerRequest, payl
         priority=request.priority,
         deadline_s=request.deadline_s,
         forced=forced,
+        assumed_version=None if assumed is None else request.workflow_version,
     )
 
 

@@ -18,6 +18,9 @@ from runengine_server.service.shared_reads import SharedReads
 # A compiled step takes about 3 KB, most of it its selector: 0.6 GB at the very worst, a few MB as a rule.
 STEPS_MAX_DEFAULT: Final = 200_000
 
+# As many names and versions are remembered with what they meant when they were last asked for.
+FOUND_MAX: Final = 1_000
+
 # Compiling takes up to 0.1 ms a step; what would hold the event loop for longer than 20 ms goes to a thread.
 COMPILED_INLINE_STEPS_MAX: Final = 200
 
@@ -40,6 +43,7 @@ class WorkflowCatalogue:
         self._steps = 0
         self._compiled: OrderedDict[WorkflowDigest, CompiledWorkflow] = OrderedDict()
         self._loading: dict[WorkflowDigest, _Loading] = {}
+        self._found: OrderedDict[tuple[Tenant, str, str], WorkflowDigest] = OrderedDict()
         self._finds: SharedReads[tuple[Tenant, str, str], WorkflowVersion | None] = SharedReads()
 
     async def find(self, tenant: Tenant, name: str, version: str) -> CompiledWorkflow | None:
@@ -47,8 +51,20 @@ class WorkflowCatalogue:
 
         Asks the store each time, so that what any server registered counts at once; callers at the same time share.
         """
-        found = await self._finds.read((tenant, name, version), lambda: self._store.find_version(tenant, name, version))
-        return None if found is None else await self.compiled(found.digest)
+        key = (tenant, name, version)
+        found = await self._finds.read(key, lambda: self._store.find_version(tenant, name, version))
+        self._found.pop(key, None)
+        if found is None:
+            return None
+        self._found[key] = found.digest
+        if len(self._found) > FOUND_MAX:
+            self._found.popitem(last=False)
+        return await self.compiled(found.digest)
+
+    def assumed(self, tenant: Tenant, name: str, version: str) -> CompiledWorkflow | None:
+        """What `find` gave last for the same, if that is in memory; whoever goes by it has it checked afterwards."""
+        digest = self._found.get((tenant, name, version))
+        return None if digest is None else self.at_hand(digest)
 
     async def compiled(self, digest: WorkflowDigest) -> CompiledWorkflow:
         """The version with this digest; loaded by one caller at a time, also when that caller is cancelled.

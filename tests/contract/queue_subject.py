@@ -33,7 +33,7 @@ from runengine_server.domain.states import (
     OutputSource,
 )
 from runengine_server.ports.output_cache import OutputCache
-from runengine_server.ports.run_store import CreatedRun, EarlierAnswer, NewRun, RunStore
+from runengine_server.ports.run_store import CreatedRun, EarlierAnswer, NewRun, Outdated, RunStore
 from runengine_server.ports.step_queue import (
     CacheFiling,
     CacheQuestion,
@@ -64,6 +64,22 @@ class SystemClock:
         return monotonic()
 
 
+@dataclass(slots=True)
+class Taking:
+    """An intake that asks about steps and keeps what it is told."""
+
+    engine: EngineNo
+    steps: Sequence[int]
+    told: list[CreatedRun] = field(default_factory=list)
+
+    @property
+    def questions(self) -> Sequence[CacheQuestion]:
+        return [CacheQuestion(query((RunKey(0), StepNo(step))), is_step_known=False) for step in self.steps]
+
+    def created(self, created: CreatedRun) -> None:
+        self.told.append(created)
+
+
 @dataclass(slots=True, kw_only=True)
 class Subject:
     """One implementation of store, queue, registry and cold cache over the same runs, with one engine registered."""
@@ -88,17 +104,18 @@ class Subject:
         reused: Mapping[int, ReuseBinding] | None = None,
         base: RunKey | None = None,
         tenant: Tenant = TENANT,
+        intake: Taking | None = None,
     ) -> RunKey:
         """A run in which step n waits for `needs[n]`; one with a base is of the same version."""
         new = new_run(
             needs, priority=priority, policy=policy, deadline_s=deadline_s, reused=reused, base=base, tenant=tenant
         )
-        created = await self.store.create(new)
+        created = await self.store.create(new, intake)
         assert isinstance(created, CreatedRun)
         self.needs[created.run], self.ids[created.run] = needs, new.id
         return created.run
 
-    async def submit(self, new: NewRun) -> CreatedRun | EarlierAnswer:
+    async def submit(self, new: NewRun) -> CreatedRun | EarlierAnswer | Outdated:
         return await self.store.create(new)
 
     async def tick(

@@ -15,7 +15,7 @@ from runengine_server.domain.ids import EngineNo, RunKey, StepNo
 from runengine_server.domain.states import FailurePolicy
 from runengine_server.ports.step_queue import Completion, EndedRun, Following, Lease, TakenBack, Turn
 
-from .queue_subject import Subject, memory_subject, postgres_subject
+from .queue_subject import Subject, Taking, memory_subject, postgres_subject
 from .queue_values import LONG_MS, Needs, artifact, attempt_failed, filing, step_failed
 
 pytestmark = pytest.mark.anyio
@@ -38,9 +38,25 @@ class Pair:
         self.let_go: list[tuple[int, Lease]] = []
         self.follows = 0
 
-    async def create(self, needs: Needs, priority: int, policy: FailurePolicy) -> None:
-        memory, postgres = [await side.create(needs, priority=priority, policy=policy) for side in self.sides]
+    async def create(
+        self, needs: Needs, priority: int, policy: FailurePolicy, taker: int | None, taken: Sequence[int]
+    ) -> None:
+        """A run on both sides; the engine `taker` leases these of its steps with it."""
+        intakes = [None if taker is None else Taking(self.engines[taker][number], taken) for number in range(2)]
+        memory, postgres = [
+            await side.create(needs, priority=priority, policy=policy, intake=intake)
+            for side, intake in zip(self.sides, intakes, strict=True)
+        ]
         self.runs.append((memory, postgres))
+        if taker is not None:
+            told = [
+                [(self._common(lease, number), miss) for lease, miss in zip(new.leases, new.misses, strict=True)]
+                for number, intake in enumerate(intakes)
+                if intake is not None
+                for new in intake.told
+            ]
+            assert told[0] == told[1]
+            self.held += [(taker, lease) for lease, _ in told[0]]
 
     async def tick(self, random: Random, engine: int, done: Sequence[tuple[int, Lease]], capacity: int) -> None:
         """One turn on both sides with the same completions, by the engine of that number."""
@@ -236,7 +252,10 @@ async def test_both_do_the_same(database_url: str, certain: Mapping[str, str], s
 async def _step(pair: Pair, random: Random) -> None:
     choice = random.random()
     if choice < 0.25 or not pair.runs:
-        await pair.create(_needs(random), random.choice([0, 0, 0, 5]), random.choice(list(FailurePolicy)))
+        needs = _needs(random)
+        taker = random.randrange(len(pair.engines)) if random.random() < 0.5 else None
+        taken = [step for step, direct in needs.items() if not direct and random.random() < 0.8]
+        await pair.create(needs, random.choice([0, 0, 0, 5]), random.choice(list(FailurePolicy)), taker, taken)
     elif choice < 0.29:
         await pair.cancel(random.randrange(len(pair.runs)))
     elif choice < 0.35 and pair.held:

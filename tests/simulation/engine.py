@@ -20,6 +20,7 @@ from runengine_server.domain.run import Run
 from runengine_server.ports.run_reader import RunIdentity, RunRow
 from runengine_server.ports.run_store import RunFacts
 from runengine_server.scheduler.assembly import assemble_scheduler
+from runengine_server.scheduler.intake import RunIntake
 from runengine_server.scheduler.scheduler import Scheduler
 from runengine_server.scheduler.settings import SchedulerSettings
 from runengine_server.service.cancel_run import CancelRuns
@@ -27,7 +28,8 @@ from runengine_server.service.progress_board import InMemoryProgressBoard
 from runengine_server.service.start_run import StartRuns
 from runengine_server.service.workflow_catalogue import WorkflowCatalogue
 
-from .network import Network, Remote
+from ..support.planning_cache import UnsharedPlanningCache
+from .network import Network, Remote, RemoteRunStore
 from .skills import SkillLink
 from .virtual_loop import VirtualClock
 from .world import TENANT, Failing, World, anyio_loop
@@ -54,7 +56,7 @@ class Engine:
         clock = VirtualClock(anyio_loop(), skew_s)
         lag_s = random.random() * world.lag_s
         skills: Any = SkillLink(world.skills, network, lambda: world.now() - lag_s)
-        store: Any = Remote(world.store, network)
+        store: Any = RemoteRunStore(world.store, network)
         self._cache = TieredOutputCache(_Hot(world, network), Remote(world.cold, network))  # type: ignore[arg-type]
         workflows: Any = Remote(world.definitions, network)
         catalogue = WorkflowCatalogue(workflows)
@@ -78,7 +80,7 @@ class Engine:
             catalogue=catalogue,
             workflows=workflows,
             store=store,
-            cache=self._cache,
+            cache=UnsharedPlanningCache(self._cache, self._cache.known),
             skills=skills,
             signal=self,
         )
@@ -114,11 +116,11 @@ class Engine:
 
     # -- WorkSignal: this process at once, the others by hint, of which some are lost
 
-    def run_created(self, facts: RunFacts, plan: RebuildPlan, ready: Sequence[StepNo]) -> None:
+    async def intake(self, facts: RunFacts, plan: RebuildPlan, ready: Sequence[StepNo]) -> RunIntake:
         """See the port."""
-        self.scheduler.run_created(facts, plan, ready)
         for other in self._hinted():
             other.scheduler.wake()
+        return await self.scheduler.intake(facts, plan, ready)
 
     def run_cancelled(self, run: RunKey) -> None:
         """See the port."""

@@ -1,13 +1,17 @@
 """What lies between an engine and everything else: delays, lost requests and replies, partitions, death."""
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeVar
 
 import anyio
 
 from runengine_server.domain.errors import UnavailableError
+from runengine_server.domain.ids import EngineNo
+from runengine_server.ports.run_store import CreatedRun, EarlierAnswer, Intake, NewRun, Outdated
+from runengine_server.ports.step_queue import CacheQuestion
 
 T = TypeVar("T")
 
@@ -88,3 +92,26 @@ class Remote:
             return await self._network.call(lambda: method(*arguments, **options))
 
         return call
+
+
+class RemoteRunStore(Remote):
+    """A run store over a network: who takes up a run hears of it with the reply."""
+
+    async def create(self, new: NewRun, intake: Intake | None = None) -> CreatedRun | EarlierAnswer | Outdated:
+        """See the port."""
+        asked = None if intake is None else _Asked(intake.engine, intake.questions)
+        created: CreatedRun | EarlierAnswer | Outdated = await self._network.call(lambda: self._port.create(new, asked))
+        if intake is not None and isinstance(created, CreatedRun):
+            intake.created(created)
+        return created
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What of an intake travels."""
+
+    engine: EngineNo
+    questions: Sequence[CacheQuestion]
+
+    def created(self, created: CreatedRun) -> None:
+        """Nobody is here to be told."""

@@ -68,7 +68,16 @@ def test_the_stories_reach_what_they_are_about() -> None:
         *("REUSE UNAFFECTED", "REUSE INPUT_UNCHANGED", "REUSE CACHED", "REUSE WIDENED"),
         *("UNKNOWN -> EXECUTED", "UNKNOWN -> BASE_RUN", "UNKNOWN -> CACHE_HOT"),
         *("EXECUTE -> CACHE_HOT", "EXECUTE -> CACHE_COLD", "EXECUTE -> JOINED", "IMPACT_WIDENED", "PLAN_CHANGED"),
-        *("invalidate", "lease lost", "late result", "tried again", "plans compared", "DATABASE_UNAVAILABLE"),
+        *(
+            "begin",
+            "outdated",
+            "invalidate",
+            "lease lost",
+            "late result",
+            "tried again",
+            "plans compared",
+            "DATABASE_UNAVAILABLE",
+        ),
     }
     assert expected <= set(seen), f"never happened: {sorted(expected - set(seen))}"
 
@@ -88,7 +97,8 @@ def _happened(story: Story) -> Counter[str]:
     for line in story.world.trace.lines:
         facts = line.split(" ")[1:]
         seen["late result"] += facts[0] == "settle" and facts[-1] == "False"
-        seen["invalidate"] += facts[0] == "invalidate"
+        for kind in ("invalidate", "begin", "outdated"):
+            seen[kind] += facts[0] == kind
         if facts[0] == "fault":
             seen[" ".join(facts)] += 1
     return +seen

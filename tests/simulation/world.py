@@ -18,7 +18,7 @@ from runengine_server.adapters.memory.tables import MemoryTables
 from runengine_server.domain.ids import EngineNo, Place, RunId, RunKey, Tenant, WorkflowDigest
 from runengine_server.domain.states import CacheTier, RunStatus
 from runengine_server.domain.workflow import Workflow
-from runengine_server.ports.run_store import CreatedRun, EarlierAnswer, NewRun
+from runengine_server.ports.run_store import CreatedRun, EarlierAnswer, Intake, NewRun, Outdated
 from runengine_server.ports.skill_runner import SkillCall
 from runengine_server.ports.step_queue import CacheQuestion, Completion, StepExecuted, Turn
 from runengine_server.ports.workflow_store import WorkflowVersion
@@ -86,15 +86,19 @@ class SeenRunStore(MemoryRunStore):
 
     def __init__(self, tables: MemoryTables, world: "World") -> None:
         """Tell `world`."""
-        super().__init__(tables)
+        super().__init__(tables, world.definitions)
         self._world = world
 
-    async def create(self, new: NewRun) -> CreatedRun | EarlierAnswer:
+    async def create(self, new: NewRun, intake: Intake | None = None) -> CreatedRun | EarlierAnswer | Outdated:
         """See the port."""
-        created = await super().create(new)
+        created = await super().create(new, intake)
         if isinstance(created, CreatedRun):
             self._world.asked[new.id] = ASKED.get()
             self._world.trace.note("create", created.run, [int(step.action) for step in new.plan])
+            for lease in created.leases:
+                self._world.trace.note("begin", *_place(lease))
+        elif isinstance(created, Outdated):
+            self._world.trace.note("outdated", new.id)
         return created
 
     async def cancel(self, tenant: Tenant, run_id: RunId, principal: str, reason: str) -> bool | None:

@@ -45,7 +45,7 @@ def random_update(
         cache_mode=change.mode,
         request_id=_request_id(random),
         force_step_ids=random_steps(random, model),
-        strict_impact=random.random() < 0.1,
+        strict_impact=random.random() < 0.2,
     )
 
 

@@ -10,7 +10,7 @@ QUERIES = "runengine_server/adapters/postgres/queries/"
 VERBS = {
     "add", "begin", "cancel", "claim", "count", "create", "delete", "enforce", "ensure", "find", "follow", "hold",
     "invalidate", "list", "lock", "page", "read", "reap", "register", "release", "renew", "retire", "return", "settle",
-    "sweep", "tick", "update",
+    "start", "sweep", "tick", "update",
 }  # fmt: skip
 # Named for what they return instead; no further ones.
 WITHOUT_VERB = {

@@ -84,6 +84,11 @@ class TieredOutputCache:
                 answers[at] = replace(answer, generation=generations[at])
         return answers
 
+    async def known(self, queries: Sequence[CacheQuery]) -> Sequence[bool]:
+        """Which of these the hot tier has something for, be it outdated."""
+        answers = await self._hot.lookup(queries)
+        return [not isinstance(answer, CacheMiss) or answer.reason is not None for answer in answers]
+
     async def store(self, entries: Sequence[tuple[CacheEntry, int]]) -> None:
         """See the port; the hot tier only, later. The cold entry was written with the step's completion."""
         for entry, ttl_s in entries:

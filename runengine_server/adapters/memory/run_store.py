@@ -1,36 +1,71 @@
 """Runs in memory: creation, cancellation and what planning and the scheduler load; for tests and simulation."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from runengine_server.adapters.memory.queued_steps import QueuedStep
 from runengine_server.adapters.memory.tables import MemoryTables, Move, RunRecord, StepResult, first_event
+from runengine_server.adapters.memory.turn import MemoryTurn
 from runengine_server.domain.base_run import BaseResult, BaseRun
 from runengine_server.domain.failure import RUN_CANCELLED
-from runengine_server.domain.ids import Place, RunId, RunKey, StepNo, Tenant, WorkflowDigest
+from runengine_server.domain.ids import EngineNo, Place, RunId, RunKey, StepNo, Tenant, WorkflowDigest
 from runengine_server.domain.json_value import JsonObject
 from runengine_server.domain.states import OutputSource, PlanAction, PlanReason, RunStatus, StepStatus
 from runengine_server.domain.trace_context import TraceContext, run_span
 from runengine_server.ports.run_store import (
+    Assumptions,
     CreatedRun,
     EarlierAnswer,
+    Intake,
     NewRun,
+    Outdated,
     RequestKey,
     RunFacts,
     StepDuration,
     StoredOutput,
 )
+from runengine_server.ports.step_queue import CacheQuestion
+from runengine_server.ports.workflow_store import WorkflowStore
 
 
 class MemoryRunStore:
     """RunStore over tables that a MemoryStepQueue may share."""
 
-    def __init__(self, tables: MemoryTables) -> None:
-        """Keep runs in `tables`."""
+    def __init__(self, tables: MemoryTables, workflows: WorkflowStore | None = None) -> None:
+        """Keep runs in `tables`; `workflows` says what versions mean, without it what is assumed of them holds."""
         self._tables = tables
+        self._workflows = workflows
 
-    async def create(self, new: NewRun) -> CreatedRun | EarlierAnswer:
+    async def create(self, new: NewRun, intake: Intake | None = None) -> CreatedRun | EarlierAnswer | Outdated:
         """See the port."""
+        if new.assumes is not None and await self._is_outdated(new, new.assumes):
+            return Outdated()
+        questions = intake.questions if intake is not None and self._tables.is_alive(intake.engine) else ()
+        created = self._create(new, {question.step for question in questions})
+        if intake is not None and isinstance(created, CreatedRun):
+            created = self._leased(created.run, intake.engine, questions)
+            intake.created(created)
+        return created
+
+    async def _is_outdated(self, new: NewRun, assumes: Assumptions) -> bool:
+        if assumes.version is not None and self._workflows is not None:
+            found = await self._workflows.find_version(new.tenant, new.workflow_name, assumes.version)
+            if found is None or found.digest != new.workflow_digest:
+                return True
+        return any(self._tables.is_key_known(key) for key in assumes.absent)
+
+    def _leased(self, run: RunKey, engine: EngineNo, questions: Sequence[CacheQuestion]) -> CreatedRun:
+        """The run with the leases of the steps that ask something."""
+        turn = MemoryTurn(self._tables, engine)
+        turn.lease_new(run, [question.step for question in questions])
+        asked = [
+            replace(question, query=replace(question.query, claimant=(run, question.step))) for question in questions
+        ]
+        return CreatedRun(run=run, leases=turn.leases, misses=turn.answer(asked))
+
+    def _create(self, new: NewRun, leased: Collection[StepNo]) -> CreatedRun | EarlierAnswer:
+        """The run with its first events but those of the steps to be leased."""
         tables, request = self._tables, new.request
         if request.request_id:
             key = (new.tenant, request.rpc, request.request_id)
@@ -51,7 +86,8 @@ class MemoryRunStore:
         moves = [self._reuse(run, number, now) for number in range(len(new.reused))]
         for step, timeout_ms in new.ready:
             tables.queue[run.key, step] = QueuedStep(timeout_ms=timeout_ms, ready_at=now, available_at=now)
-            moves.append(_move(step, StepStatus.READY))
+            if step not in leased:
+                moves.append(_move(step, StepStatus.READY))
         tables.apply_moves(run, moves)
         return CreatedRun(run=run.key)
 

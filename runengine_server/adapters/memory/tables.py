@@ -239,6 +239,15 @@ class MemoryTables:
             self.settle_run(self.runs[key])
         return list(moves)
 
+    def is_alive(self, engine: EngineNo) -> bool:
+        """Whether the engine's own lease has not ended."""
+        return self.engines.get(engine, 0.0) > self.now()
+
+    def is_key_known(self, key: CacheKey) -> bool:
+        """True when the cache has anything under the key, be it a removal."""
+        name = key.tenant, key.workflow_name, key.step_id, key.input_hash
+        return name in self.filed or name in self.removed
+
     def is_step_known(self, key: CacheKey) -> bool:
         """True when a success of the key's step was ever filed."""
         step = key.tenant, key.workflow_name, key.step_id

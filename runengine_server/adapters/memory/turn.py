@@ -71,7 +71,7 @@ class MemoryTurn:
     def lease(self, capacity: int, known: Sequence[Place] | None) -> None:
         """Lease up to `capacity` steps: first what this turn made ready, then `known` or by turns; ends what is due."""
         tables = self._tables
-        if tables.engines.get(self._engine, 0.0) <= self._now:
+        if not tables.is_alive(self._engine):
             capacity = 0  # an engine whose own lease has ended commits, but leases nothing
         is_looking = capacity > 0 and (known is None or len(self._ready) + len(known) > capacity)
         if is_looking:
@@ -91,6 +91,13 @@ class MemoryTurn:
             self.next_available_s = 0.0
             self.ended += [key for key in sorted(self._failing) if tables.settle_run(tables.runs[key])]
             self._end_flights()
+
+    def lease_new(self, run: RunKey, steps: Sequence[StepNo]) -> None:
+        """Lease ready steps of a run that has just been created, as if they had never been free."""
+        for step in steps:
+            self._grant((run, step), self._tables.queue[run, step])
+            self._move(run, Move(step=step, attempt=1, from_status=StepStatus.PENDING, to_status=StepStatus.RUNNING))
+        self._apply_moves()
 
     def answer(self, questions: Sequence[CacheQuestion]) -> list[CacheMiss | None]:
         """For each lease, why the cache has nothing for it, if so and it leads its flight; None otherwise."""
@@ -294,8 +301,7 @@ class MemoryTurn:
 
     def _miss(self, question: CacheQuestion, place: Place) -> CacheMiss | None:
         tables, key = self._tables, question.query.key
-        name = (key.tenant, key.workflow_name, key.step_id, key.input_hash)
-        if not tables.flights.claim(question.query.flight, place) or name in tables.filed or name in tables.removed:
+        if not tables.flights.claim(question.query.flight, place) or tables.is_key_known(key):
             return None
         is_known = question.is_step_known or tables.is_step_known(key)
         return CacheMiss(

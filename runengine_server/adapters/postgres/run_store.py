@@ -2,32 +2,36 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
 import asyncpg
 import orjson
 
 from runengine_server.adapters.group_commit import GroupCommit
-from runengine_server.adapters.postgres.creation_arguments import creation_arguments
+from runengine_server.adapters.postgres.creation_arguments import Creation, creation_arguments
 from runengine_server.adapters.postgres.database import Database
 from runengine_server.adapters.postgres.encoding import decode_body, decode_planned
 from runengine_server.adapters.postgres.queries import sql
 from runengine_server.adapters.postgres.rows import change_request, produced_artifacts
 from runengine_server.domain.base_run import BaseResult, BaseRun
+from runengine_server.domain.cache import CacheMiss
 from runengine_server.domain.errors import NotFoundError
 from runengine_server.domain.ids import RunId, RunKey, StepNo, Tenant, WorkflowDigest
-from runengine_server.domain.states import CacheMode, FailurePolicy, OutputSource, RunStatus
+from runengine_server.domain.states import CacheMode, FailurePolicy, MissReason, OutputSource, RunStatus
 from runengine_server.domain.trace_context import TraceContext, run_span
 from runengine_server.ports.run_store import (
     CreatedRun,
     EarlierAnswer,
+    Intake,
     NewRun,
+    Outdated,
     RequestKey,
     RunFacts,
     StepDuration,
     StoredOutput,
 )
+from runengine_server.ports.step_queue import Lease
 
 BATCH_MAX = 200
 WAITING_MAX = 10_000
@@ -43,13 +47,13 @@ class PostgresRunStore:
     """RunStore; `creations.run()` must be running for `create` to make progress."""
 
     def __init__(self, database: Database) -> None:
-        """Use connections of `database`."""
+        """Use connections of `database`, opened with PINNED_PLANS."""
         self._database = database
         self.creations = GroupCommit(self._create_batch, batch_max=BATCH_MAX, waiting_max=WAITING_MAX)
 
-    async def create(self, new: NewRun) -> CreatedRun | EarlierAnswer:
+    async def create(self, new: NewRun, intake: Intake | None = None) -> CreatedRun | EarlierAnswer | Outdated:
         """See the port."""
-        return await self.creations.submit(new)
+        return await self.creations.submit((new, intake))
 
     async def earlier_answer(self, tenant: Tenant, request: RequestKey) -> EarlierAnswer | None:
         """See the port."""
@@ -121,29 +125,39 @@ class PostgresRunStore:
             for row in rows
         }
 
-    async def _create_batch(self, batch: Sequence[NewRun]) -> Sequence[CreatedRun | EarlierAnswer]:
-        query, arguments = "runs_create", creation_arguments(batch)
-        if any(new.trace for new in batch):
-            query = "traced_runs_create"
-            arguments.append([None if new.trace is None else new.trace.encode() for new in batch])
+    async def _create_batch(self, batch: Sequence[Creation]) -> Sequence[CreatedRun | EarlierAnswer | Outdated]:
         try:
-            if not any(new.cache_after for new in batch):
-                row = await self._database.fetchrow(sql(query), *arguments)
-            else:
-                async with self._database.connection() as connection, connection.transaction():
-                    row = await connection.fetchrow(sql(query), *arguments)
-                    assert row is not None
-                    await connection.execute(sql("runs_entries_update"), row["run"], [new.cache_after for new in batch])
+            row = await self._database.fetchrow(sql("runs_start"), *creation_arguments(batch))
         except asyncpg.RaiseError as error:
             raise NotFoundError("RUN_NOT_FOUND", _BASE_GONE) from error
         assert row is not None
-        runs, digests, answers = row
-        if digests is None:
-            return [CreatedRun(run=run) for run in runs]
-        return [
-            CreatedRun(run=run) if run else EarlierAnswer(digest=digest.hex(), answer=answer)
-            for run, digest, answer in zip(runs, digests, answers, strict=True)
-        ]
+        if row["outdated"]:
+            outdated = set(row["outdated"])
+            rest = [creation for place, creation in enumerate(batch, 1) if place not in outdated]
+            answers = iter(await self._create_batch(rest) if rest else ())
+            return [Outdated() if place in outdated else next(answers) for place in range(1, len(batch) + 1)]
+        made = list(_answers(batch, row))
+        for (_, intake), answer in zip(batch, made, strict=True):
+            if intake is not None and isinstance(answer, CreatedRun):
+                intake.created(answer)
+        return made
+
+
+def _answers(batch: Sequence[Creation], row: asyncpg.Record) -> Iterator[CreatedRun | EarlierAnswer]:
+    digests, answers = row["earlier_digest"], row["earlier_response"]
+    granted = zip(row["is_leased"] or (), row["miss"] or (), row["generation"] or (), strict=True)
+    for place, ((_, intake), run) in enumerate(zip(batch, row["run"], strict=True)):
+        leases: list[Lease] = []
+        misses: list[CacheMiss | None] = []
+        for question in intake.questions if intake is not None else ():
+            is_leased, miss, generation = next(granted)
+            if is_leased:
+                leases.append(Lease(run, question.step, epoch=1, attempt=1, lease_losses=0))
+                misses.append(None if miss is None else CacheMiss(reason=MissReason(miss), generation=generation))
+        if run:
+            yield CreatedRun(run=run, leases=leases, misses=misses)
+        else:
+            yield EarlierAnswer(digest=digests[place].hex(), answer=answers[place])
 
 
 def _successes(rows: Sequence[asyncpg.Record]) -> Mapping[RunKey, Mapping[StepNo, BaseResult]]:

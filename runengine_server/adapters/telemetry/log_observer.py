@@ -130,6 +130,9 @@ class LogObserver:
     def runs_changed(self, runs: Sequence[RunKey]) -> None:
         """Nothing to log."""
 
+    def work_left(self) -> None:
+        """Nothing to log."""
+
     def runs_stopped(self, runs: Sequence[RunKey]) -> None:
         """Nothing to log."""
 

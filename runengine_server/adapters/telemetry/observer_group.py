@@ -115,6 +115,14 @@ class ObserverGroup:
             except Exception:  # an observer must not fail the engine
                 _complain(member)
 
+    def work_left(self) -> None:
+        """See the port."""
+        for member in self._members:
+            try:
+                member.work_left()
+            except Exception:  # an observer must not fail the engine
+                _complain(member)
+
     def runs_stopped(self, runs: Sequence[RunKey]) -> None:
         """See the port."""
         for member in self._members:

@@ -21,9 +21,10 @@ from runengine_server.adapters.postgres.workflow_store import PostgresWorkflowSt
 from runengine_server.domain.ids import EngineNo, Place, RunId, RunKey, StepNo
 from runengine_server.domain.plan import RebuildPlan
 from runengine_server.domain.states import OutputSource, RunStatus, StepStatus, TriggerType
-from runengine_server.ports.run_store import CreatedRun, EarlierAnswer, NewRun, RunFacts
+from runengine_server.ports.run_store import CreatedRun, EarlierAnswer, Intake, NewRun, Outdated, RunFacts
 from runengine_server.ports.step_queue import CacheQuestion, Completion, StepExecuted, Turn
 from runengine_server.scheduler.assembly import assemble_scheduler
+from runengine_server.scheduler.intake import RunIntake
 from runengine_server.scheduler.scheduler import Scheduler
 from runengine_server.scheduler.settings import SchedulerSettings
 from runengine_server.service.progress_board import InMemoryProgressBoard
@@ -33,6 +34,7 @@ from runengine_server.service.workflow_catalogue import WorkflowCatalogue
 from ...simulation.network import Network
 from ...simulation.skills import SkillFaults, SkillLink, SkillServers
 from ...simulation.world import TENANT, Asked
+from ...support.planning_cache import UnsharedPlanningCache
 from ...support.rebuild_seen import Filing, Seen, SeenRun, SeenStep
 from ...support.workflow_model import WorkflowModel
 
@@ -69,9 +71,9 @@ class SeenRunStore(PostgresRunStore):
         super().__init__(database)
         self.created: dict[RunKey, tuple[NewRun, Asked]] = {}
 
-    async def create(self, new: NewRun) -> CreatedRun | EarlierAnswer:
+    async def create(self, new: NewRun, intake: Intake | None = None) -> CreatedRun | EarlierAnswer | Outdated:
         """See the port."""
-        created = await super().create(new)
+        created = await super().create(new, intake)
         if isinstance(created, CreatedRun):
             self.created[created.run] = new, ASKED.get()
         return created
@@ -216,13 +218,16 @@ class Fleet:
 
 @dataclass(slots=True)
 class _Signal:
-    """WorkSignal: every scheduler of the process at once."""
+    """WorkSignal: one scheduler takes runs up, and every one of the process hears of them at once."""
 
+    own: Scheduler
     schedulers: list[Scheduler]
 
-    def run_created(self, facts: RunFacts, plan: RebuildPlan, ready: Sequence[StepNo]) -> None:
+    async def intake(self, facts: RunFacts, plan: RebuildPlan, ready: Sequence[StepNo]) -> RunIntake:
         for scheduler in self.schedulers:
-            scheduler.run_created(facts, plan, ready)
+            if scheduler is not self.own:
+                scheduler.wake()
+        return await self.own.intake(facts, plan, ready)
 
     def run_cancelled(self, run: RunKey) -> None:
         for scheduler in self.schedulers:
@@ -270,9 +275,9 @@ async def running_fleet(
                     catalogue=catalogue,
                     workflows=workflows,
                     store=fleet.store,
-                    cache=PostgresOutputCache(database),
+                    cache=UnsharedPlanningCache(PostgresOutputCache(database)),
                     skills=link,
-                    signal=_Signal(schedulers),
+                    signal=_Signal(schedulers[-1], schedulers),
                 )
             )
             tasks.start_soon(schedulers[-1].run)

@@ -16,6 +16,7 @@ from runengine_server.adapters.memory.run_store import MemoryRunStore
 from runengine_server.adapters.memory.skill_permits import MemorySkillPermits
 from runengine_server.adapters.memory.step_queue import MemoryEngineRegistry, MemoryStepQueue
 from runengine_server.adapters.memory.tables import MemoryTables
+from runengine_server.domain.base_run import BaseRun
 from runengine_server.domain.canonical_json import canonical_bytes
 from runengine_server.domain.ids import RunId, RunKey, SkillId, StepId, StepNo, Tenant, WorkflowDigest
 from runengine_server.domain.json_value import JsonObject
@@ -25,7 +26,7 @@ from runengine_server.domain.states import CacheMode, FailurePolicy, PlanAction,
 from runengine_server.domain.workflow import CachePolicy, RetryPolicy, StepDefinition, Workflow
 from runengine_server.planner.compiled import CompiledWorkflow, compile_workflow
 from runengine_server.planner.planning import PlanRequest
-from runengine_server.ports.run_store import CreatedRun, NewRun, RequestKey
+from runengine_server.ports.run_store import CreatedRun, NewRun, RequestKey, RunFacts
 from runengine_server.scheduler.assembly import assemble_scheduler
 from runengine_server.scheduler.scheduler import Scheduler
 from runengine_server.scheduler.settings import SchedulerSettings
@@ -112,12 +113,13 @@ class Stage:
             self.cache,
         )
         new = _new_run(run_id, compiled, plan, payload, mode, base, deadline_s)
-        created = await self.store.create(new)
+        if announce:
+            with await self.scheduler.intake(_facts(new, payload, base_run), plan, [n for n, _ in new.ready]) as intake:
+                created = await self.store.create(new, intake)
+        else:
+            created = await self.store.create(new)
         assert isinstance(created, CreatedRun)
         self.ids[created.run] = run_id
-        if announce:
-            facts = (await self.store.facts([created.run]))[created.run]
-            self.scheduler.run_created(facts, plan, [step for step, _ in new.ready])
         return created.run
 
     async def ended(self, *runs: RunKey) -> list[RunStatus]:
@@ -223,6 +225,24 @@ def workflow(
 def chain(name: str = "chain") -> Workflow:
     """a -> b -> c."""
     return workflow(step("a", trigger="x"), step("b", "a"), step("c", "b"), name=name)
+
+
+def _facts(new: NewRun, payload: JsonObject, base: BaseRun | None) -> RunFacts:
+    """What the service tells the scheduler of a run that is about to be created."""
+    return RunFacts(
+        run=RunKey(0),
+        run_id=new.id,
+        tenant=new.tenant,
+        workflow_name=new.workflow_name,
+        workflow_digest=new.workflow_digest,
+        cache_mode=new.cache_mode,
+        payload=payload,
+        change=new.change,
+        base_run=new.base_run,
+        base_digest=base.workflow_digest if base else None,
+        plan=[(step.action, step.reason) for step in new.plan],
+        deadline_in_s=new.deadline_s,
+    )
 
 
 def _new_run(

@@ -275,7 +275,7 @@ async def test_a_late_run_that_cannot_be_named_stops_nothing() -> None:
         late = await on.start(workflow(step("held"), name="held"), deadline_s=0.3)
         await on.bell.until(lambda: len(on.skills.calls) == 1)
         on.workflows.known.clear()
-        on.scheduler._contexts.forget(late)
+        on.scheduler._intakes._contexts.forget(late)
         assert await on.ended(late) == [RunStatus.FAILED]
         await on.bell.until(lambda: len(on.skills.cancelled) == 1)
         gate.set()

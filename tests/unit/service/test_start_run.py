@@ -1,6 +1,7 @@
 """What a rebuild or a retry takes from the run it builds on, what from its request, and what from the workflow."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 from uuid import uuid4
@@ -67,7 +68,7 @@ class World:
     async def base(self, tenant: Tenant, run_id: RunId) -> BaseRun | None:
         return self.base_run if (tenant, run_id) == (CALLER.tenant, self.base_run.run_id) else None
 
-    async def create(self, new: NewRun) -> CreatedRun:
+    async def create(self, new: NewRun, intake: None) -> CreatedRun:
         self.created.append(new)
         return CreatedRun(run=RunKey(8))
 
@@ -91,8 +92,8 @@ class World:
         info = SkillInfo(skill_id=skill_id, version="1", cache_version="1") if self.is_offered else None
         return SkillAvailability(has_target=True, is_catalogue_known=True, info=info)
 
-    def run_created(self, *_: object) -> None:
-        pass
+    async def intake(self, *_: object) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def starting(self) -> StartRuns:
         this = cast(Any, self)

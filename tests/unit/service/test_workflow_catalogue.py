@@ -155,3 +155,20 @@ async def test_find_by_name() -> None:
     assert store.reads == []
     found = await catalogue.find(Tenant("acme"), "demo", "")
     assert found is catalogue.at_hand(digest(1, "found"))
+
+
+async def test_what_was_found_last_can_be_assumed() -> None:
+    """A name and version mean what they last meant, as long as it is in memory; unknown ones mean nothing."""
+    store = SlowStore()
+    store.gate.set()
+    catalogue = WorkflowCatalogue(store, steps_max=4)
+    tenant = Tenant("acme")
+    assert catalogue.assumed(tenant, "demo", "") is None
+    found = await catalogue.find(tenant, "demo", "")
+    assert found is not None and catalogue.assumed(tenant, "demo", "") is found
+    assert catalogue.assumed(tenant, "demo", "1.0.0") is None
+    assert catalogue.assumed(Tenant("other"), "demo", "") is None
+    assert await catalogue.find(tenant, "other", "") is None
+    assert catalogue.assumed(tenant, "other", "") is None
+    await catalogue.compiled(digest(4))  # takes all the room
+    assert catalogue.assumed(tenant, "demo", "") is None

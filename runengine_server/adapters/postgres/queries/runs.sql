@@ -3,24 +3,14 @@
 SELECT id
 FROM installation;
 
--- name: runs_create
--- A batch of runs, each created whole or (run 0) answered from its earlier request.
-SELECT run, earlier_digest, earlier_response
-FROM runs_create($1::new_run[], $2::bytea[], $3::bytea[], $4::kept_steps[], $5::reused_step[]);
-
--- name: traced_runs_create
--- A batch of runs of which some are traced.
-SELECT run, earlier_digest, earlier_response
-FROM runs_create_traced(
-    $1::new_run[], $2::bytea[], $3::bytea[], $4::kept_steps[], $5::reused_step[], $6::text[]
+-- name: runs_start
+-- A batch of runs, each created whole with the leases of its first steps, or (run 0) answered from its earlier request; or
+-- none of them, where what some assumed (those at the places `outdated`) is not so.
+SELECT outdated, run, earlier_digest, earlier_response, is_leased, miss, generation
+FROM runs_start(
+    $1::new_run[], $2::bytea[], $3::bytea[], $4::kept_steps[], $5::reused_step[], $6::text[], $7::timestamptz[],
+    $8::text[], $9::absent_entry[], $10::integer[], $11::integer[], $12::first_step[]
 );
-
--- name: runs_entries_update
--- What few of the runs just created need: the cache entries from which on their executed steps may take any (run 0: none).
-UPDATE runs AS r
-SET cache_after = v.cache_after
-FROM unnest($1::bigint[], $2::timestamptz[]) AS v (run, cache_after)
-WHERE r.run = v.run AND v.cache_after IS NOT NULL;
 
 -- name: request_find
 -- What was answered to a request id before.
