@@ -20,8 +20,10 @@ BARE_TASKS = {
     "runengine_client/skills/server.py": "the host of calls lives as long as the server object, which ends it",
     "runengine_server/adapters/tokens/jwks.py": "a fetch of keys that callers share outlives the one that began it",
     "runengine_server/http/server.py": "uvicorn serves as long as the server object, which ends it and waits for it",
+    "runengine_server/rpc/guard.py": "awaited at once; a task for its context, which a call need not keep",
     "runengine_server/rpc/watches.py": "aborts a stream that grpc.aio blocks in write",
     "tests/integration/rpc/test_server.py": "a call that is to be in flight while something else happens",
+    "tests/unit/rpc/test_watches.py": "a call that is cancelled, or ends with an error",
 }
 
 # Who may sleep in a test, and why that does not synchronise anything.
