@@ -1,6 +1,7 @@
 """Passes of retention: cut short, beside each other, beside engines at work, and what they say."""
 
 import logging
+from random import Random
 from typing import Any
 
 import anyio
@@ -116,3 +117,48 @@ async def test_a_pass_ends_before_the_next(past: Past, monkeypatch: pytest.Monke
     assert await past.retire() == Deleted(runs=1, is_cut=True)
     past.settings = KEPT
     assert (await past.retire()).runs == 2
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_random_histories(past: Past, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever runs take over from each other and from the cache, and whenever they and entries go: what is retained is
+    whole at any time, and in the end nothing is left.
+    """
+    random = Random(seed)
+    monkeypatch.setattr(retention, "RUNS_AT_ONCE", random.choice([1, 4, 500]))
+    monkeypatch.setattr(retention, "ROWS_AT_ONCE", random.choice([1, 10, 5_000]))
+    database = past.driven.database
+    made: dict[int, dict[StepNo, tuple[DrivenRun, int]]] = {}  # by run: who executed each of its steps
+    runs: list[DrivenRun] = []
+
+    async def begin() -> None:
+        retained = {row["run"] for row in await database.fetch("SELECT run FROM runs")}
+        bases = [run for run in runs if run.key in retained]
+        base = random.choice(bases) if bases and random.random() < 0.6 else None
+        taken = random.sample(sorted(made[base.key]), random.randint(1, 4)) if base else []
+        reused = {int(step): past.driven.binding(*made[base.key][step]) for step in taken} if base else {}
+        variant = base.variant if base else str(random.randint(0, 2))
+        options = CreateOptions(base=base.key if base else None, reused=reused)
+        run = await past.run(
+            random.choice([0, 0, 20]), options=options, variant=variant, is_filed=random.random() < 0.5
+        )
+        made[run.key] = {StepNo(step): made[base.key][StepNo(step)] if base else (run, step) for step in reused}
+        made[run.key] |= {StepNo(step): (run, step) for step in range(4) if step not in reused}
+        runs.append(run)
+
+    async def grow_old() -> None:
+        for run in random.sample(runs, min(3, len(runs))):
+            await past.age(run, random.choice([5, 40]))
+
+    async def evict() -> None:
+        await database.fetch("UPDATE step_cache SET step = -6, created_at = now() WHERE random() < 0.3 AND step >= 0")
+
+    for _ in range(40):
+        await random.choice([begin, begin, begin, grow_old, evict, past.retire, past.retire_later])()
+    for run in runs:
+        await past.age(run, 40)
+    await database.fetch("DELETE FROM step_cache")
+    for _ in range(5):
+        await past.retire_later()
+    for table in (*HISTORY, "runs", "deleted_runs", "artifact_contents"):
+        assert await database.fetchval(f"SELECT count(*) FROM {table}") == 0, table
