@@ -59,7 +59,7 @@ class EventTail:
         self._status = RunStatus.QUEUED
         self._made: dict[int, EventsRead] = {}
         self._reads_begun = 0
-        # The youngest read that came to the end, by number.
+        # The youngest read that came to the end, by number; 0 while more is known to follow.
         self._end_seen_by = 0
         self._reading: anyio.Event | None = None
         self._earlier: SharedReads[int, EventsRead] = SharedReads()
@@ -130,8 +130,7 @@ class EventTail:
         # An empty page before the last sequence: retention has removed what was there.
         self._end = page.events[-1].sequence if page.events else page.last_sequence
         self._last_sequence, self._status = page.last_sequence, page.status
-        if self._end >= page.last_sequence:
-            self._end_seen_by = number
+        self._end_seen_by = number if self._end >= page.last_sequence else 0
         self._made.clear()
         del self._events[:-EVENTS_KEPT_MAX]
 

@@ -104,6 +104,20 @@ async def test_what_is_known_is_no_older_than_asked(world: World) -> None:
         assert (await tail.read(end, since=tail.now())).events[0].event.sequence == end + 1
 
 
+async def test_a_page_that_is_not_the_last_is_no_end(world: World) -> None:
+    """Who was woken long ago and comes to the end of a full page is told what follows, as more is known to."""
+    made = await world.create(wide(300))
+    with closing(WatchedRuns(world.read, world.log).follow(made.identity, made.compiled)) as tail:
+        since = tail.now()
+        begin = (await tail.read(0, since=since)).last_sequence
+        assert not (await tail.read(begin, since=since)).events
+        await world.finish(made)
+        page = await tail.read(begin, since=tail.now())
+        cursor = page.events[-1].event.sequence
+        assert cursor < page.last_sequence
+        assert (await tail.read(cursor, since=since)).events[0].event.sequence == cursor + 1
+
+
 async def test_what_others_have_read_hides_nothing(world: World) -> None:
     """A watcher woken for one event finds an earlier one that was read for another already, and still gets both."""
     made = await world.create(wide(2))
