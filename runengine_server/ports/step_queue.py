@@ -125,11 +125,12 @@ class EndedRun:
 class CacheQuestion:
     """What a step will ask the cache when it is leased; the query's claimant is the step.
 
-    `is_step_known`: some success of the step is known to have been filed, so that a miss is not NEVER_SEEN.
-    `wants_generation`: the miss must say how many removals there were.
+    `flight`: the query's, which costs a hash. `is_step_known`: some success of the step is known to have been filed,
+    so that a miss is not NEVER_SEEN. `wants_generation`: the miss must say how many removals there were.
     """
 
     query: CacheQuery
+    flight: FlightId
     is_step_known: bool
     wants_generation: bool = True
 

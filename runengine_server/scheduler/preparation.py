@@ -161,7 +161,7 @@ class Preparation:
         query = _query(step, context, resolved, version, mode)
         generation = self._knowledge.generation(query.key)
         question = CacheQuestion(
-            query, is_step_known=self._knowledge.has_step(query.key), wants_generation=generation is None
+            query, query.flight, is_step_known=self._knowledge.has_step(query.key), wants_generation=generation is None
         )
         return Foreseen(context, resolved, mode, question, generation)
 
@@ -172,7 +172,8 @@ class Preparation:
         self._knowledge.note(query.key, miss)
         return Execute(
             lease, foreseen.context, foreseen.input, _decision(CacheOutcome.MISS, miss.reason), foreseen.mode,
-            miss.generation if foreseen.generation is None else foreseen.generation, query.flight,
+            miss.generation if foreseen.generation is None else foreseen.generation,
+            foreseen.question.flight,
         )  # fmt: skip
 
     def _trace_answer(self, lease: Lease, context: RunContext, answer: CacheAnswer, seconds: float) -> None:

@@ -74,7 +74,7 @@ class Taking:
 
     @property
     def questions(self) -> Sequence[CacheQuestion]:
-        return [CacheQuestion(query((RunKey(0), StepNo(step))), is_step_known=False) for step in self.steps]
+        return [question((RunKey(0), StepNo(step))) for step in self.steps]
 
     def created(self, created: CreatedRun) -> None:
         self.told.append(created)
@@ -127,7 +127,7 @@ class Subject:
         known: Sequence[Claimant] | None = None,
     ) -> Turn:
         """A turn that asks the cache in advance for the steps `asking`, and looks for no others than the `known`."""
-        questions = [CacheQuestion(query(place), is_step_known=False) for place in sorted(asking)]
+        questions = [question(place) for place in sorted(asking)]
         return await self.queue.tick(self.engine if engine is None else engine, completions, capacity, questions, known)
 
     async def look_up(self, lease: Lease) -> CacheAnswer:
@@ -293,6 +293,12 @@ class Subject:
             )
             for row in rows
         }
+
+
+def question(place: Claimant) -> CacheQuestion:
+    """What the step asks the cache in advance."""
+    asked = query(place)
+    return CacheQuestion(asked, asked.flight, is_step_known=False)
 
 
 async def lease_one(subject: "Subject") -> Lease:

@@ -138,7 +138,7 @@ class RandomEngine:
         places = sorted(
             (run.key, StepNo(n)) for run in runs for n in range(len(run.compiled.workflow.steps)) if chaos.chance(0.7)
         )
-        return [CacheQuestion(chaos.query(place), is_step_known=False) for place in places]
+        return [CacheQuestion(query, query.flight, is_step_known=False) for query in map(chaos.query, places)]
 
     async def _decide(self) -> None:
         chaos = self.chaos

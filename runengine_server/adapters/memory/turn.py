@@ -301,7 +301,7 @@ class MemoryTurn:
 
     def _miss(self, question: CacheQuestion, place: Place) -> CacheMiss | None:
         tables, key = self._tables, question.query.key
-        if not tables.flights.claim(question.query.flight, place) or tables.is_key_known(key):
+        if not tables.flights.claim(question.flight, place) or tables.is_key_known(key):
             return None
         is_known = question.is_step_known or tables.is_step_known(key)
         return CacheMiss(

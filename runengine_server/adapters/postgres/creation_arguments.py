@@ -70,10 +70,10 @@ def _leased_first(new: NewRun, intake: Intake) -> Sequence[tuple[int, int]]:
 
 
 def _first_step(place: int, question: CacheQuestion) -> Row:
-    query, key = question.query, question.query.key
+    key = question.query.key
     return (
-        place, question.step, key.tenant, key.workflow_name, key.step_id, bytes.fromhex(key.input_hash), query.flight,
-        question.is_step_known, question.wants_generation,
+        place, question.step, key.tenant, key.workflow_name, key.step_id, bytes.fromhex(key.input_hash),
+        question.flight, question.is_step_known, question.wants_generation,
     )  # fmt: skip
 
 

@@ -128,7 +128,7 @@ def _question(question: CacheQuestion) -> Row:
     query, key = question.query, question.query.key
     assert query.claimant is not None, "whoever asks in advance will execute"
     return (
-        *query.claimant, key.workflow_name, key.step_id, bytes.fromhex(key.input_hash), query.flight,
+        *query.claimant, key.workflow_name, key.step_id, bytes.fromhex(key.input_hash), question.flight,
         question.is_step_known, question.wants_generation,
     )  # fmt: skip
 

@@ -170,7 +170,7 @@ def _question(place: Place) -> CacheQuestion:
     key = CacheKey(tenant=TENANT, workflow_name="test", step_id=StepId("s1"), input_hash="ab" * 32)
     fingerprint = Fingerprint(skill_id="no.op", cache_version="1", cache_epoch="")
     query = CacheQuery(key=key, fingerprint=fingerprint, hot_ttl_s=60, claimant=place)
-    return CacheQuestion(query, is_step_known=False)
+    return CacheQuestion(query, query.flight, is_step_known=False)
 
 
 @pytest.mark.parametrize("is_analysed", [False, True])
