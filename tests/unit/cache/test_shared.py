@@ -1,15 +1,25 @@
 """Look-ups of many callers travel together and come back to whoever asked."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import anyio
 import pytest
 
 from runengine_server.adapters.cache.shared import SharedOutputCache
-from runengine_server.domain.cache import CacheAnswer, CacheEntry, CacheKey, CacheMiss, CacheQuery, Fingerprint
+from runengine_server.domain.cache import (
+    CacheAnswer,
+    CacheEntry,
+    CacheHit,
+    CacheKey,
+    CacheMiss,
+    CacheQuery,
+    Fingerprint,
+    Producer,
+)
 from runengine_server.domain.errors import UnavailableError
-from runengine_server.domain.ids import StepId, Tenant
-from runengine_server.domain.states import MissReason
+from runengine_server.domain.ids import RunId, RunKey, StepId, StepNo, Tenant
+from runengine_server.domain.states import CacheTier, MissReason
 
 pytestmark = pytest.mark.anyio
 
@@ -33,6 +43,29 @@ class Gated:
 
     async def store(self, entries: Sequence[tuple[CacheEntry, int]]) -> None:
         raise AssertionError("not used")
+
+
+class Hitting:
+    """An OutputCache that has everything."""
+
+    async def lookup(self, queries: Sequence[CacheQuery]) -> Sequence[CacheAnswer]:
+        return [CacheHit(entry=_entry(query), tier=CacheTier.COLD) for query in queries]
+
+    async def store(self, entries: Sequence[tuple[CacheEntry, int]]) -> None:
+        raise AssertionError("not used")
+
+
+def _entry(query: CacheQuery) -> CacheEntry:
+    producer = Producer(run=RunKey(1), step=StepNo(0), run_id=RunId("r"), step_id=query.key.step_id)
+    return CacheEntry(
+        key=query.key,
+        fingerprint=query.fingerprint,
+        producer=producer,
+        output=b"{}",
+        output_hash="00" * 32,
+        artifacts=(),
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
 
 
 def _query(number: int) -> CacheQuery:
@@ -74,4 +107,40 @@ async def test_a_database_that_is_away_is_everyones_error() -> None:
         tasks.start_soon(shared.lookups.run)
         with pytest.raises(UnavailableError):
             await shared.lookup([_query(1)])
+        tasks.cancel_scope.cancel()
+
+
+async def test_the_hot_tier_is_asked_where_something_was_found() -> None:
+    """Hints are asked for after a look-up that hit, and until one says that there is nothing."""
+    asked: list[int] = []
+    known = [True]
+
+    async def hot(queries: Sequence[CacheQuery]) -> Sequence[bool]:
+        asked.append(len(queries))
+        return known * len(queries)
+
+    shared = SharedOutputCache(Hitting(), hot)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(shared.lookups.run)
+        tasks.start_soon(shared.hints.run)
+        assert not await shared.may_have([_query(1)])
+        assert asked == []
+        await shared.lookup([_query(1)])
+        assert await shared.may_have([_query(2), _query(3)])
+        assert await shared.may_have([_query(2)])
+        known[0] = False
+        assert not await shared.may_have([_query(2)])
+        assert asked == [2, 1, 1]
+        assert not await shared.may_have([_query(2)])
+        assert asked == [2, 1, 1], "nothing has been found since"
+        tasks.cancel_scope.cancel()
+
+
+async def test_without_a_hot_tier_there_are_no_hints() -> None:
+    """Only a look-up can say then whether there is anything."""
+    shared = SharedOutputCache(Hitting())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(shared.lookups.run)
+        await shared.lookup([_query(1)])
+        assert not await shared.may_have([_query(1)])
         tasks.cancel_scope.cancel()
