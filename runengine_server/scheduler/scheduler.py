@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import partial
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from runengine_server.domain.cache import CacheEntry, CacheKey
 from runengine_server.domain.errors import UnavailableError
@@ -190,16 +191,14 @@ class Scheduler:
             fresh = self._in_flight.add(turn.leases) if engine == self._lease.engine else []
             lookout.heed(turn, capacity)
             await self._commit(batch, turn)
-            if rest := self._dispatch(fresh, turn, foreseen):
-                await self._prepare_and_start(rest, turn.begun)
+            self._dispatch(fresh, turn, foreseen)
 
     def _free_slots(self, batch: Sequence[Settled]) -> int:
         """How many steps a tick may lease: what is free, and what its own batch frees."""
         if not self._is_leasing:
             return 0
-        asked_for = self._slots_asked_for + self._intakes.reserved
-        free = self._settings.attempts_max - self._slots_taken - asked_for + len(batch)
-        return max(0, min(free, self._settings.batch_max))
+        taken = self._slots_taken + self._slots_asked_for + self._intakes.reserved - len(batch)
+        return max(0, min(self._settings.attempts_max - taken, self._settings.batch_max))
 
     @property
     def _slots_taken(self) -> int:
@@ -240,8 +239,7 @@ class Scheduler:
         """Start what was leased with a new run."""
         if engine != self._lease.engine or not self._is_running:
             return  # others' by now, or handed back
-        if rest := self._dispatch(self._in_flight.add(turn.leases), turn, foreseen):
-            self._start(self._prepare_and_start(rest, turn.begun))
+        self._dispatch(self._in_flight.add(turn.leases), turn, foreseen)
 
     def _leave(self, places: Sequence[Place]) -> None:
         """These steps of a new run are in the queue."""
@@ -250,16 +248,17 @@ class Scheduler:
         if self.is_busy:
             self._reporting.work_left()
 
-    def _dispatch(self, leases: Sequence[Lease], turn: Turn, foreseen: Mapping[Place, Foreseen]) -> Sequence[Lease]:
-        """Start what a turn leased (`leases`: those new to this process) and was foreseen; returns what is left."""
+    def _dispatch(self, leases: Sequence[Lease], turn: Turn, foreseen: Mapping[Place, Foreseen]) -> None:
+        """Start what a turn leased (`leases`: those that are new to this process), first what was foreseen."""
         if not leases:
-            return ()
+            return
         ready, rest, missed = self._foresight.prepared(foreseen, turn)
         if len(leases) < len(turn.leases):  # `_reconcile` saw some first
             fresh = set(leases)
             ready, rest = [step for step in ready if step.lease in fresh], [lease for lease in rest if lease in fresh]
         self._start_all(ready, turn.begun, missed)
-        return rest
+        if rest:
+            self._start(self._prepare_and_start(rest, turn.begun))
 
     async def _prepare_and_start(
         self, leases: Sequence[Lease], begun: Collection[RunKey] = (), *, tries: int = 0
@@ -331,6 +330,7 @@ class Scheduler:
         with anyio.CancelScope() as scope:
             self._in_flight.began(step.lease, scope)
             try:
+                await checkpoint_if_cancelled()  # as it may be before this task first runs: then nothing is called
                 async with self._gates.passed(step, self._attempts.timeout_ms) as may_begin:
                     if not may_begin:
                         self._reconciler.give_up(step.lease)

@@ -13,7 +13,7 @@ from runengine_server.ports.run_store import CreatedRun, EarlierAnswer, Intake, 
 from runengine_server.ports.step_queue import Lease
 from runengine_server.scheduler.settings import SchedulerSettings
 
-from .stage import SHORT_LEASE, Stage, chain, settle_down, stage, step, workflow
+from .stage import SHORT_LEASE, TENANT, Stage, chain, settle_down, stage, step, workflow
 
 pytestmark = pytest.mark.anyio
 
@@ -39,6 +39,18 @@ async def test_a_run_begins_without_a_turn() -> None:
         assert await on.ended(run) == [RunStatus.COMPLETED]
         assert len(on.skills.calls) == 3
         assert not leased_in_turns
+
+
+async def test_a_run_that_is_cancelled_at_once_calls_nothing() -> None:
+    """Its attempts were started but have not come to run: no skill hears of them."""
+    async with idle() as on:
+        run = await on.start(WIDE)
+        assert on.scheduler.attempts_in_flight == 3
+        assert await on.store.cancel(TENANT, on.ids[run], "ann", "")
+        on.scheduler.cancel_attempts([run])
+        await settle_down()
+        assert on.scheduler.attempts_in_flight == 0
+        assert not on.skills.calls
 
 
 async def test_what_does_not_fit_waits_in_the_queue() -> None:
