@@ -48,8 +48,8 @@ def measure(databases: Databases, options: argparse.Namespace, say: Say) -> Resu
                     with place_of(databases, urls[name], valkey.url) as place:
                         found[name] = take_turn(PEERS[name], place, *_share(name, options))
                 except TurnError as error:
-                    failed[name] = f"failed: {error}"
-                    say(f"{PEERS[name].title} {failed[name]}")
+                    failed[name] = f"failed in round {number}: {str(error).partition(chr(10))[0]}"
+                    say(f"{PEERS[name].title} failed: {error}")
             _note({name: found[name] for name in peers if name in found}, figures)
             versions.update({PEERS[name].title: rows[0]["version"] for name, rows in found.items() if rows})
     facts["peers"] = "; ".join(versions.values())
