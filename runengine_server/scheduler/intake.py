@@ -31,6 +31,7 @@ class RunIntake:
     ready: Sequence[StepNo]
     context: RunContext | None
     foreseen: Sequence[Foreseen]
+    reserved: int
     intakes: "RunIntakes"
 
     @property
@@ -69,13 +70,14 @@ class RunIntakes:
         reaper: Reaper,
         reporting: Reporting,
         take: Callable[[EngineNo, Turn, Mapping[Place, Foreseen]], None],
-        leave: Callable[[Sequence[Place]], None],
+        ring: Callable[[], None],
+        is_busy: Callable[[], bool],
         on_lost_reply: Callable[[], None],
     ) -> None:
         """Use what the scheduler shares.
 
-        `take` runs what was leased by this engine, all of which was foreseen; `leave` hears of the steps that are in
-        the queue, `on_lost_reply` that leases may have been granted of which nobody heard.
+        `take` runs what was leased by this engine, all of which was foreseen; `ring` has the next turn taken; a busy
+        engine leaves new runs to others; `on_lost_reply` hears that leases may have been granted of which nobody did.
         """
         self._contexts = contexts
         self._foresight = foresight
@@ -83,7 +85,8 @@ class RunIntakes:
         self._reaper = reaper
         self._reporting = reporting
         self._take = take
-        self._leave = leave
+        self._ring = ring
+        self._is_busy = is_busy
         self._on_lost_reply = on_lost_reply
         self.reserved = 0
 
@@ -97,14 +100,29 @@ class RunIntakes:
             context, foreseen = await self._foresight.of_new_run(facts, ready)
         self.reserved += len(foreseen)
         return RunIntake(
-            engine=engine, facts=facts, plan=plan, ready=ready, context=context, foreseen=foreseen, intakes=self
+            engine=engine,
+            facts=facts,
+            plan=plan,
+            ready=ready,
+            context=context,
+            foreseen=foreseen,
+            reserved=len(foreseen),
+            intakes=self,
         )
 
     def closed(self, intake: RunIntake, *, is_unknown: bool) -> None:
         """The run was created or not; `is_unknown`: nobody can say."""
-        self.reserved -= len(intake.foreseen)
+        if self._release(intake):  # whoever found no slot meanwhile was told to come back later
+            self._lookout.want()
+            self._ring()
         if is_unknown:
             self._on_lost_reply()
+
+    def _release(self, intake: RunIntake) -> int:
+        """Its slots are reserved no more; returns how many were."""
+        released, intake.reserved = intake.reserved, 0
+        self.reserved -= released
+        return released
 
     def created(self, intake: RunIntake, created: CreatedRun) -> None:
         """The run exists: tell of it, and run what was leased."""
@@ -112,6 +130,7 @@ class RunIntakes:
             self._created(intake, created)
         except Exception as error:  # the run goes on: its leases are found by the reconciler, its steps by a poll
             self._reporting.run_not_taken_up(created.run, error)
+            self._on_lost_reply()
 
     def _created(self, intake: RunIntake, created: CreatedRun) -> None:
         run, context = created.run, intake.context
@@ -126,6 +145,7 @@ class RunIntakes:
         if left := self._left(intake, created):
             self._leave(left)
         if created.leases:
+            self._release(intake)
             turn = Turn(
                 accepted=(),
                 leases=created.leases,
@@ -135,6 +155,13 @@ class RunIntakes:
                 next_available_s=None,
             )
             self._take(intake.engine, turn, {(run, each.question.step): each for each in intake.foreseen})
+
+    def _leave(self, places: Sequence[Place]) -> None:
+        """These are in the queue; where they will not be taken from it soon, others hear of it."""
+        self._lookout.learn(places)
+        self._ring()
+        if self._is_busy():
+            self._reporting.work_left()
 
     @staticmethod
     def _left(intake: RunIntake, created: CreatedRun) -> Sequence[Place]:

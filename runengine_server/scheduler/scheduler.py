@@ -45,6 +45,7 @@ from runengine_server.scheduler.settings import SchedulerSettings
 from runengine_server.scheduler.skill_gates import SkillGates
 from runengine_server.scheduler.taken_over import TakenOver
 from runengine_server.scheduler.turns import Turns, retry_s
+from runengine_server.scheduler.unforeseen import Unforeseen
 from runengine_server.scheduler.values import StepValues
 from runengine_server.scheduler.wakeup import Wakeup
 
@@ -71,7 +72,7 @@ class Scheduler:
         description: str = "",
     ) -> None:
         """Use what the process shares; `description` names the process for operators."""
-        self._in_flight = AttemptsInFlight()
+        self._in_flight, self._wakeup = AttemptsInFlight(), Wakeup()
         self._endings = Endings(contexts, self._in_flight, reporting)
         self._followers = Followers(queue, self._endings, reporting)
         self._reconciler = Reconciler(queue, self._in_flight, self._endings, reporting, settings.lease_s)
@@ -88,7 +89,8 @@ class Scheduler:
             reaper=self._reaper,
             reporting=reporting,
             take=self._take_up,
-            leave=self._leave,
+            ring=self._wakeup.ring,
+            is_busy=lambda: self.is_busy,
             on_lost_reply=self._reconciler.ring,
         )
         self._preparation = preparation
@@ -99,10 +101,9 @@ class Scheduler:
         self._taken_over = taken_over
         self._progress = progress
         self._settings = settings
-        self._slots_asked_for = 0
-        self._settled: list[Settled] = []
-        self._wakeup = Wakeup()
+        self._slots_asked_for, self._settled = 0, list[Settled]()
         self._lookout = lookout
+        self._unforeseen = Unforeseen(self._prepare_and_start, self._start)
         self._is_leasing = True
         self._is_running = False
         self._tasks: asyncio.TaskGroup | None = None
@@ -238,15 +239,14 @@ class Scheduler:
     def _take_up(self, engine: EngineNo, turn: Turn, foreseen: Mapping[Place, Foreseen]) -> None:
         """Start what was leased with a new run."""
         if engine != self._lease.engine or not self._is_running:
-            return  # others' by now, or handed back
-        self._dispatch(self._in_flight.add(turn.leases), turn, foreseen)
-
-    def _leave(self, places: Sequence[Place]) -> None:
-        """These steps of a new run are in the queue."""
-        self._lookout.learn(places)
-        self._wakeup.ring()
-        if self.is_busy:
-            self._reporting.work_left()
+            return  # others' by now, or taken back with all that the engine held
+        fresh = self._in_flight.add(turn.leases)
+        try:
+            self._dispatch(fresh, turn, foreseen)
+        except Exception:  # before anything was started
+            for lease in fresh:
+                self._let_go(lease)
+            raise
 
     def _dispatch(self, leases: Sequence[Lease], turn: Turn, foreseen: Mapping[Place, Foreseen]) -> None:
         """Start what a turn leased (`leases`: those that are new to this process), first what was foreseen."""
@@ -258,7 +258,7 @@ class Scheduler:
             ready, rest = [step for step in ready if step.lease in fresh], [lease for lease in rest if lease in fresh]
         self._start_all(ready, turn.begun, missed)
         if rest:
-            self._start(self._prepare_and_start(rest, turn.begun))
+            self._unforeseen.add(rest, set(turn.begun) - {step.lease.run for step in ready})
 
     async def _prepare_and_start(
         self, leases: Sequence[Lease], begun: Collection[RunKey] = (), *, tries: int = 0

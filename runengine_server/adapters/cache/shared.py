@@ -22,12 +22,12 @@ HotKnowledge = Callable[[Sequence[CacheQuery]], Awaitable[Sequence[bool]]]
 class SharedOutputCache:
     """PlanningCache whose concurrent look-ups travel together; `lookups.run()` and `hints.run()` must be running.
 
-    The hot tier is asked for hints only about workflows of which a look-up has found something lately: a run of another
-    one is likely to be new, too.
+    Only workflows of which the last look-up has found something may have something again; the hot tier, where there is
+    one, is asked before.
     """
 
     def __init__(self, inner: OutputCache, hot: HotKnowledge | None = None) -> None:
-        """Look up in `inner`; without a hot tier only a look-up can say whether there is anything."""
+        """Look up in `inner`; `hot` knows of what it holds."""
         self._inner = inner
         self._hot = hot
         self._fruitful: OrderedDict[tuple[Tenant, str], None] = OrderedDict()
@@ -37,6 +37,8 @@ class SharedOutputCache:
     async def lookup(self, queries: Sequence[CacheQuery]) -> Sequence[CacheAnswer]:
         """See the port."""
         answers = await self.lookups.submit(queries)
+        for query in queries:
+            self._fruitful.pop(_workflow(query), None)
         for query, answer in zip(queries, answers, strict=True):
             if isinstance(answer, CacheHit):
                 self._fruitful[_workflow(query)] = None
@@ -46,9 +48,9 @@ class SharedOutputCache:
 
     async def may_have(self, queries: Sequence[CacheQuery]) -> bool:
         """See the port."""
-        if self._hot is None or not any(_workflow(query) in self._fruitful for query in queries):
+        if not any(_workflow(query) in self._fruitful for query in queries):
             return False
-        if any(await self.hints.submit(queries)):
+        if self._hot is None or any(await self.hints.submit(queries)):
             return True
         for query in queries:
             self._fruitful.pop(_workflow(query), None)

@@ -131,11 +131,6 @@ class PostgresRunStore:
         except asyncpg.RaiseError as error:
             raise NotFoundError("RUN_NOT_FOUND", _BASE_GONE) from error
         assert row is not None
-        if row["outdated"]:
-            outdated = set(row["outdated"])
-            rest = [creation for place, creation in enumerate(batch, 1) if place not in outdated]
-            answers = iter(await self._create_batch(rest) if rest else ())
-            return [Outdated() if place in outdated else next(answers) for place in range(1, len(batch) + 1)]
         made = list(_answers(batch, row))
         for (_, intake), answer in zip(batch, made, strict=True):
             if intake is not None and isinstance(answer, CreatedRun):
@@ -143,7 +138,7 @@ class PostgresRunStore:
         return made
 
 
-def _answers(batch: Sequence[Creation], row: asyncpg.Record) -> Iterator[CreatedRun | EarlierAnswer]:
+def _answers(batch: Sequence[Creation], row: asyncpg.Record) -> Iterator[CreatedRun | EarlierAnswer | Outdated]:
     digests, answers = row["earlier_digest"], row["earlier_response"]
     granted = zip(row["is_leased"] or (), row["miss"] or (), row["generation"] or (), strict=True)
     for place, ((_, intake), run) in enumerate(zip(batch, row["run"], strict=True)):
@@ -154,10 +149,12 @@ def _answers(batch: Sequence[Creation], row: asyncpg.Record) -> Iterator[Created
             if is_leased:
                 leases.append(Lease(run, question.step, epoch=1, attempt=1, lease_losses=0))
                 misses.append(None if miss is None else CacheMiss(reason=MissReason(miss), generation=generation))
-        if run:
+        if run > 0:
             yield CreatedRun(run=run, leases=leases, misses=misses)
-        else:
+        elif run == 0:
             yield EarlierAnswer(digest=digests[place].hex(), answer=answers[place])
+        else:
+            yield Outdated()
 
 
 def _successes(rows: Sequence[asyncpg.Record]) -> Mapping[RunKey, Mapping[StepNo, BaseResult]]:

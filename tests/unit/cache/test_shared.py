@@ -46,9 +46,13 @@ class Gated:
 
 
 class Hitting:
-    """An OutputCache that has everything."""
+    """An OutputCache that has everything, or nothing."""
+
+    is_empty = False
 
     async def lookup(self, queries: Sequence[CacheQuery]) -> Sequence[CacheAnswer]:
+        if self.is_empty:
+            return [CacheMiss(reason=MissReason.NEVER_SEEN) for _ in queries]
         return [CacheHit(entry=_entry(query), tier=CacheTier.COLD) for query in queries]
 
     async def store(self, entries: Sequence[tuple[CacheEntry, int]]) -> None:
@@ -136,11 +140,15 @@ async def test_the_hot_tier_is_asked_where_something_was_found() -> None:
         tasks.cancel_scope.cancel()
 
 
-async def test_without_a_hot_tier_there_are_no_hints() -> None:
-    """Only a look-up can say then whether there is anything."""
-    shared = SharedOutputCache(Hitting())
+async def test_without_a_hot_tier_the_last_look_up_counts() -> None:
+    """Where it found something the next one may, until one finds nothing."""
+    shared = SharedOutputCache(inner := Hitting())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(shared.lookups.run)
+        assert not await shared.may_have([_query(1)])
         await shared.lookup([_query(1)])
+        assert await shared.may_have([_query(2)])
+        inner.is_empty = True
+        await shared.lookup([_query(2)])
         assert not await shared.may_have([_query(1)])
         tasks.cancel_scope.cancel()

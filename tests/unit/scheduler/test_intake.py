@@ -2,15 +2,18 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import anyio
 import pytest
 
+from runengine_server.domain.cache import CacheMiss
 from runengine_server.domain.errors import UnavailableError
-from runengine_server.domain.ids import RunKey
+from runengine_server.domain.ids import RunKey, WorkflowDigest
 from runengine_server.domain.states import RunStatus
 from runengine_server.ports.run_store import CreatedRun, EarlierAnswer, Intake, NewRun, Outdated
 from runengine_server.ports.step_queue import Lease
+from runengine_server.scheduler.preparation import Execute, Foreseen
 from runengine_server.scheduler.settings import SchedulerSettings
 
 from .stage import SHORT_LEASE, TENANT, Stage, chain, settle_down, stage, step, workflow
@@ -124,9 +127,68 @@ async def test_slots_of_a_refused_creation_are_free_again() -> None:
             with pytest.raises(ValueError, match="no such run"):
                 await on.start(WIDE)
         on.store.create = create  # type: ignore[method-assign]
+        await settle_down()  # a turn looks for those who found no slot meanwhile
         run = await on.start(WIDE)
         assert [queued.epoch for place, queued in on.tables.queue.items() if place[0] == run] == [1, 1, 1]
         assert await on.ended(run) == [RunStatus.COMPLETED]
+
+
+async def test_slots_that_were_reserved_in_vain_are_used() -> None:
+    """Who found no slot while a creation had reserved all gets one as soon as that comes to nothing."""
+    async with idle(SchedulerSettings(poll_s=60.0, lease_s=60.0, attempts_max=3)) as on:
+        create, inside, decided = on.store.create, anyio.Event(), anyio.Event()
+
+        async def refuse_wide(new: NewRun, intake: Intake | None = None) -> CreatedRun | EarlierAnswer | Outdated:
+            if new.workflow_name != "wide":
+                return await create(new, intake)
+            inside.set()
+            await decided.wait()
+            return Outdated()
+
+        async def start_in_vain() -> None:
+            with pytest.raises(AssertionError):  # of the stage: no run was created
+                await on.start(WIDE)
+
+        on.store.create = refuse_wide  # type: ignore[method-assign]
+        async with anyio.create_task_group() as callers:
+            callers.start_soon(start_in_vain)
+            await inside.wait()
+            run = await on.start(chain(), {"x": 1})
+            await settle_down()
+            assert not on.skills.calls
+            decided.set()
+        assert await on.ended(run) == [RunStatus.COMPLETED]
+
+
+async def test_what_cannot_be_taken_up_is_found() -> None:
+    """A fault of the engine between lease and start holds no slot and loses no run: the reconciler finds the leases."""
+    async with idle() as on:
+        faults = ["once"]
+        preparation = on.scheduler._foresight._preparation
+        after_miss = preparation.after_miss
+
+        def fail_once(lease: Lease, foreseen: Foreseen, miss: CacheMiss) -> Execute:
+            if faults:
+                raise RuntimeError(faults.pop())
+            return after_miss(lease, foreseen, miss)
+
+        preparation.after_miss = fail_once  # type: ignore[method-assign]
+        run = await on.start(WIDE)
+        assert await on.ended(run) == [RunStatus.COMPLETED]
+        assert "internal_failure" in on.observer.names()
+        assert on.scheduler.attempts_in_flight == 0
+
+
+async def test_a_run_begins_once_in_the_log() -> None:
+    """Also where of its first steps one starts at once and another has to be looked up first."""
+    async with idle() as on:
+        on.skills.hold("a")
+        await on.start(workflow(step("a"), name="twin"))
+        await on.bell.until(lambda: len(on.skills.calls) == 1)
+        both = await on.start(replace(workflow(step("a"), step("b"), name="twin"), digest=WorkflowDigest("ab" * 32)))
+        await on.bell.until(lambda: len(on.skills.called("b")) == 1)
+        await settle_down()
+        assert [run_id for run_id, _ in on.observer.of("run_started")].count(on.ids[both]) == 1
 
 
 async def test_an_engine_that_lost_its_lease_runs_nothing_of_the_old_one() -> None:

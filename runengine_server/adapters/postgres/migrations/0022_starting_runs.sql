@@ -18,22 +18,22 @@ CREATE FUNCTION runs_start(
     engines integer[], -- who leases its first ready steps,
     lease_counts integer[], -- and how many
     firsts first_step[], -- one for each of those
-    OUT outdated integer[],
     OUT run bigint[], OUT earlier_digest bytea[], OUT earlier_response bytea[],
     OUT is_leased boolean[], OUT miss smallint[], OUT generation bigint[]
 )
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 -- Creates runs, all or (for a request id that exists) nothing of each: the run, its first events, its reused results, its
--- ready steps and their leases. Where an assumption does not hold nothing at all is created, and outdated names the places of
--- those runs. For a request id already used the run is 0, and that request's digest and response are returned; the arrays of
--- those are NULL when no run has one. is_leased, miss, generation: of each of `firsts`; an engine whose own lease has ended
+-- ready steps and their leases. Where an assumption does not hold nothing is created, and the run is -1. For a request id
+-- already used the run is 0, and that request's digest and response are returned; the arrays of those are NULL when no run
+-- has one. is_leased, miss, generation: of each of `firsts`; an engine whose own lease has ended
 -- leases nothing. miss: why the cache has nothing for the step; then it also leads its flight. Null: ask the cache.
 -- The first events of a run are numbered here, all later ones by moves_apply.
 -- Payloads, up to 1 MiB each, are no part of the rows: every statement that reads those copies them.
 DECLARE
     at CONSTANT timestamptz := clock_timestamp();
     total CONSTANT integer := cardinality(new_runs);
+    outdated integer[];
     n integer;
     taken record;
     leasing integer[] := array_fill(0, ARRAY[total]); -- how many steps of each run are leased
@@ -66,18 +66,14 @@ BEGIN
             )
         );
     END IF;
-    IF cardinality(outdated) > 0 THEN
-        RETURN;
-    END IF;
-
     FOR place IN 1 .. total LOOP
-        run[place] := nextval('run_key');
+        run[place] := CASE WHEN place = ANY (outdated) THEN -1 ELSE nextval('run_key') END;
     END LOOP;
 
     INSERT INTO idempotency_keys (tenant, rpc, request_id, request_digest, run, response, created_at)
     SELECT c.tenant, c.rpc, c.request_id, c.request_digest, runs_start.run[c.ordinality], c.response, at
     FROM unnest(new_runs) WITH ORDINALITY AS c
-    WHERE c.request_id <> ''
+    WHERE c.request_id <> '' AND runs_start.run[c.ordinality] > 0
     ORDER BY c.tenant, c.rpc, c.request_id
     ON CONFLICT DO NOTHING;
     GET DIAGNOSTICS n = ROW_COUNT;

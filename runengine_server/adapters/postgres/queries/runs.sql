@@ -5,8 +5,8 @@ FROM installation;
 
 -- name: runs_start
 -- A batch of runs, each created whole with the leases of its first steps, or (run 0) answered from its earlier request; or
--- none of them, where what some assumed (those at the places `outdated`) is not so.
-SELECT outdated, run, earlier_digest, earlier_response, is_leased, miss, generation
+-- not at all (-1), where what its plan assumed is not so.
+SELECT run, earlier_digest, earlier_response, is_leased, miss, generation
 FROM runs_start(
     $1::new_run[], $2::bytea[], $3::bytea[], $4::kept_steps[], $5::reused_step[], $6::text[], $7::timestamptz[],
     $8::text[], $9::absent_entry[], $10::integer[], $11::integer[], $12::first_step[]
