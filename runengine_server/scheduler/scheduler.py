@@ -154,7 +154,7 @@ class Scheduler:
                 try:
                     await anyio.sleep_forever()
                 finally:
-                    self._is_running = False  # what comes now is handed back with the rest
+                    self._is_running = False  # what is leased from now on is not started here
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(self._settings.drain_s):
                 await self._retire()
